@@ -1,0 +1,141 @@
+/*
+ * port/stream.h - a connection, as octets in and octets out.
+ *
+ * net/ makes streams of TCP sockets, tls/ wraps one stream into another, the simulation
+ * makes pairs in memory. The owner is told "something changed" by on_event and then looks:
+ * at the state, at what came in (stream_peek), at what is still unsent. on_event is never
+ * called inside a call of the owner's, and never after stream_close or stream_abort.
+ *
+ * Back-pressure: what the owner does not consume stays, and beyond STREAM_INPUT_MAX
+ * nothing more is read from the peer. Output is copied and leaves at the end of the loop
+ * turn, all in one write; the owner watches stream_unsent and stops producing above its
+ * own limit. on_event comes when unsent output has fallen to zero.
+ */
+#ifndef POSTERN_PORT_STREAM_H
+#define POSTERN_PORT_STREAM_H
+
+#include "postern/base/ip.h"
+#include "postern/base/str.h"
+
+#define STREAM_INPUT_MAX 65536
+
+enum stream_state {
+    STREAM_CONNECTING, /* TCP or TLS handshake under way; nothing may be written yet */
+    STREAM_OPEN,
+    STREAM_ENDED,  /* the peer sends no more; input that came before may still be there */
+    STREAM_FAILED, /* see stream_error; input is gone, writes go nowhere */
+};
+
+struct stream;
+typedef void stream_event_fn(struct stream *stream, void *owner);
+
+/* What TLS a stream has. */
+struct stream_tls {
+    const char *version;     /* "TLSv1.3" */
+    const char *cipher;      /* "TLS_AES_256_GCM_SHA384" */
+    const char *server_name; /* SNI asked for, or "" */
+    const char *peer;        /* subject of the peer's certificate, or "" */
+    const char *peer_names;  /* its DNS names, blank separated, or "" */
+    const char *peer_issuer; /* or "" */
+    int64_t peer_expires_s;  /* since 1970; 0: no certificate */
+    bool verified;           /* the chain leads to a trusted root and the name matches */
+    const char *verify_error; /* why not, or "" */
+};
+
+struct stream_ops {
+    enum stream_state (*state)(const struct stream *stream);
+    const char *(*error)(const struct stream *stream);
+    struct pn_str (*peek)(struct stream *stream);
+    void (*consume)(struct stream *stream, size_t octets);
+    void (*write)(struct stream *stream, struct pn_str data);
+    size_t (*unsent)(const struct stream *stream);
+    void (*finish)(struct stream *stream, bool flush);
+    const struct stream_tls *(*tls)(const struct stream *stream);
+};
+
+struct stream {
+    const struct stream_ops *ops;
+    stream_event_fn *on_event; /* set by the owner before the turn in which it got it ends */
+    void *owner;
+    struct pn_endpoint peer;
+    struct pn_endpoint local;
+};
+
+static inline enum stream_state stream_get_state(const struct stream *stream)
+{
+    return stream->ops->state(stream);
+}
+
+/* A sentence about why it failed: "connection refused", "TLS handshake: …". Never NULL. */
+static inline const char *stream_error(const struct stream *stream)
+{
+    return stream->ops->error(stream);
+}
+
+/* What has come in and was not consumed. Dies with the next call on the stream. */
+static inline struct pn_str stream_peek(struct stream *stream)
+{
+    return stream->ops->peek(stream);
+}
+
+static inline void stream_consume(struct stream *stream, size_t octets)
+{
+    stream->ops->consume(stream, octets);
+}
+
+static inline void stream_write(struct stream *stream, struct pn_str data)
+{
+    stream->ops->write(stream, data);
+}
+
+static inline size_t stream_unsent(const struct stream *stream)
+{
+    return stream->ops->unsent(stream);
+}
+
+/* NULL for a stream without TLS. */
+static inline const struct stream_tls *stream_get_tls(const struct stream *stream)
+{
+    return stream->ops->tls ? stream->ops->tls(stream) : NULL;
+}
+
+/* Sends what is unsent (within 10 s), then closes and frees. NULL is fine; sets NULL. */
+static inline void stream_close(struct stream **stream)
+{
+    if (*stream) {
+        (*stream)->ops->finish(*stream, true);
+        *stream = NULL;
+    }
+}
+
+/* Drops the connection now and frees. NULL is fine; sets NULL. */
+static inline void stream_abort(struct stream **stream)
+{
+    if (*stream) {
+        (*stream)->ops->finish(*stream, false);
+        *stream = NULL;
+    }
+}
+
+/* How connections are made: one network for each loop. */
+struct network;
+struct network_ops {
+    struct stream *(*connect)(struct network *network, const struct pn_endpoint *to,
+                              const struct pn_ip *source);
+};
+struct network {
+    const struct network_ops *ops;
+};
+
+/*
+ * Starts a connection; source may be NULL. Always gives a stream: what went wrong at once
+ * is seen as STREAM_FAILED. There is no time-out in here; the owner has one.
+ */
+static inline struct stream *network_connect(struct network *network,
+                                             const struct pn_endpoint *to,
+                                             const struct pn_ip *source)
+{
+    return network->ops->connect(network, to, source);
+}
+
+#endif

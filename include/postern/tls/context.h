@@ -1,0 +1,35 @@
+/*
+ * tls/context.h - making TLS contexts on OpenSSL, and the crypto port.
+ */
+#ifndef POSTERN_TLS_CONTEXT_H
+#define POSTERN_TLS_CONTEXT_H
+
+#include "postern/base/err.h"
+#include "postern/port/crypto.h"
+#include "postern/port/loop.h"
+#include "postern/port/tls.h"
+
+enum tls_version { TLS_VERSION_1_2, TLS_VERSION_1_3 };
+
+struct tls_certificate {
+    const char *chain_file; /* PEM: the server's certificate first */
+    const char *key_file;   /* PEM */
+};
+
+/*
+ * A server's context. The certificate is chosen by SNI among the names in the
+ * certificates (wild cards too); the first is for clients without SNI or with an unknown
+ * name. NULL and err, which names the file, when one cannot be used.
+ */
+struct tls_context *tls_server_new(const struct tls_certificate *certificates, size_t count,
+                                   enum tls_version least, struct pn_err *err);
+
+/*
+ * A client's context. Certificates are checked against the system's roots and the result
+ * is in stream_tls.verified; an invalid one does not end the handshake (opportunistic).
+ */
+struct tls_context *tls_client_new(enum tls_version least, struct pn_err *err);
+
+struct crypto *tls_crypto(void); /* stateless; any thread */
+
+#endif
