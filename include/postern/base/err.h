@@ -10,7 +10,7 @@
 #define POSTERN_BASE_ERR_H
 
 #define PN_WARN_UNUSED __attribute__((warn_unused_result))
-#define PN_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define PN_PRINTF(text, first) __attribute__((format(printf, text, first)))
 
 enum pn_error {
     PN_OK = 0,
