@@ -1,0 +1,183 @@
+/*
+ * conf/conf.h - the configuration: immutable snapshots made of options.def.
+ *
+ * struct conf is postern.conf, struct conf_domain one file of domains.d. Both are made
+ * whole from a buffer or not at all, are never changed afterwards, and are reference
+ * counted (atomically), so that any thread may keep the one it began with.
+ *
+ * Mistakes are collected, not thrown: each has file and line, and a sentence that names
+ * the offending name and the nearest known one. Parsing happens on one thread at a time
+ * (libconfuse's lexer is global); the caller sees to that.
+ */
+#ifndef POSTERN_CONF_CONF_H
+#define POSTERN_CONF_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "postern/base/buf.h"
+#include "postern/base/err.h"
+#include "postern/base/ip.h"
+#include "postern/base/str.h"
+
+struct conf_strings {
+    char **items; /* owned */
+    size_t count;
+};
+struct conf_nets {
+    struct pn_net *items; /* owned */
+    size_t count;
+};
+
+/* The indexes of WORD options. */
+enum conf_bare_newline { CONF_BARE_REJECT, CONF_BARE_NORMALISE };
+enum conf_service { CONF_SMTP, CONF_LMTP };
+enum conf_tls { CONF_TLS_MAY, CONF_TLS_NONE, CONF_TLS_ENCRYPT };
+enum conf_recipients { CONF_RECIPIENTS_ANY = 1 };
+enum conf_when_up { CONF_WHEN_UP_ACCEPT };
+
+#define CONF_FIELD_STRING(name)   char *name;
+#define CONF_FIELD_STRINGS(name)  struct conf_strings name;
+#define CONF_FIELD_DURATION(name) int64_t name##_ms;
+#define CONF_FIELD_SIZE(name)     uint64_t name##_octets;
+#define CONF_FIELD_NUMBER(name)   int64_t name;
+#define CONF_FIELD_BOOL(name)     bool name;
+#define CONF_FIELD_WORD(name)     int name;
+#define CONF_FIELD_WORDS(name)    unsigned name;
+#define CONF_FIELD_NETS(name)     struct conf_nets name;
+
+struct conf_listener {
+    char *name;
+    struct pn_endpoint *endpoints; /* `address`, parsed */
+    size_t endpoint_count;
+#define MAIN(...)
+#define LISTENER(name, type, ...) CONF_FIELD_##type(name)
+#define CERTIFICATE(...)
+#define DOMAIN(...)
+#include "postern/conf/options.def"
+#undef MAIN
+#undef LISTENER
+#undef CERTIFICATE
+#undef DOMAIN
+};
+
+struct conf_certificate {
+    char *name;
+#define MAIN(...)
+#define LISTENER(...)
+#define CERTIFICATE(name, type, ...) CONF_FIELD_##type(name)
+#define DOMAIN(...)
+#include "postern/conf/options.def"
+#undef MAIN
+#undef LISTENER
+#undef CERTIFICATE
+#undef DOMAIN
+};
+
+struct conf {
+    unsigned refs; /* atomic */
+    struct conf_listener *listeners;
+    size_t listener_count;
+    struct conf_certificate *certificates;
+    size_t certificate_count;
+#define MAIN(name, type, ...) CONF_FIELD_##type(name)
+#define LISTENER(...)
+#define CERTIFICATE(...)
+#define DOMAIN(...)
+#include "postern/conf/options.def"
+#undef MAIN
+#undef LISTENER
+#undef CERTIFICATE
+#undef DOMAIN
+};
+
+/* One of a domain's target hosts. */
+struct conf_target {
+    char *host;  /* a name in lower case (A-labels), or an address in text form */
+    bool literal; /* host is an address */
+    struct pn_ip ip; /* if literal */
+    uint16_t port;
+};
+
+struct conf_domain {
+    unsigned refs; /* atomic */
+    char *name; /* lower case, A-labels; also the name of its queue */
+    char *destination; /* what queues with the same next hop share: "smtp:host:25,…;tls=may" */
+    struct conf_target *targets;
+    size_t target_count;
+#define MAIN(...)
+#define LISTENER(...)
+#define CERTIFICATE(...)
+#define DOMAIN(name, type, ...) CONF_FIELD_##type(name)
+#include "postern/conf/options.def"
+#undef MAIN
+#undef LISTENER
+#undef CERTIFICATE
+#undef DOMAIN
+};
+
+/* A mistake or a warning in a configuration. */
+struct conf_mistake {
+    char *file;
+    unsigned line; /* 0: the file as a whole */
+    bool warning;  /* it works, but is probably not what was meant */
+    char *text;
+};
+
+/* Mistakes of one load. At most 100 are kept, and `more` counts the rest. */
+struct conf_mistakes {
+    struct conf_mistake *items;
+    size_t count;
+    size_t more;
+};
+
+void conf_mistakes_init(struct conf_mistakes *mistakes);
+void conf_mistakes_fini(struct conf_mistakes *mistakes);
+void conf_mistakes_add(struct conf_mistakes *mistakes, const char *file, unsigned line,
+                       bool warning, const char *text, ...) PN_PRINTF(5, 6);
+bool conf_mistakes_fatal(const struct conf_mistakes *mistakes); /* any that is no warning */
+/* "file:line: text", as compilers write it. */
+int conf_mistake_format(const struct conf_mistake *mistake, struct pn_buf *out) PN_WARN_UNUSED;
+
+/* NULL when there is a mistake that is not a warning. file is for the messages. */
+struct conf *conf_parse(const char *file, struct pn_str text, struct conf_mistakes *mistakes);
+struct conf *conf_ref(struct conf *conf);
+void conf_unref(struct conf **conf); /* NULL is fine; sets NULL */
+
+/*
+ * name is the domain, from the file's name. A target that is certainly ourselves (our
+ * hostname, or an endpoint in `own`, given by the daemon) is a mistake.
+ */
+struct conf_domain *conf_domain_parse(const char *file, struct pn_str name, struct pn_str text,
+                                      const struct conf *conf, const struct pn_endpoint *own,
+                                      size_t own_count, struct conf_mistakes *mistakes);
+struct conf_domain *conf_domain_ref(struct conf_domain *domain);
+void conf_domain_unref(struct conf_domain **domain);
+
+/* The domain as a file in domains.d: only what differs from the defaults, and what must be. */
+int conf_domain_format(const struct conf_domain *domain, struct pn_buf *out) PN_WARN_UNUSED;
+
+/* One option, for people and for generators. */
+struct conf_option {
+    const char *section; /* "", "listener", "certificate", "domain" */
+    const char *name;
+    const char *type;     /* "duration", "size", "a|b|c", "list of strings", … */
+    const char *fallback; /* the default as written, NULL if required */
+    const char *min, *max;
+    bool required;
+    bool restart;
+    const char *help;
+};
+const struct conf_option *conf_options(size_t *out_count);
+/* Finds "hold", "listener.address"; on a miss *out_nearest is the most similar name or NULL. */
+const struct conf_option *conf_option_find(struct pn_str name, const char **out_nearest);
+
+/* What "config explain NAME" prints, and the generated parts of documents. */
+int conf_option_explain(const struct conf_option *option, struct pn_buf *out) PN_WARN_UNUSED;
+int conf_write_sample(struct pn_buf *out) PN_WARN_UNUSED;        /* postern.conf, commented */
+int conf_write_domain_sample(struct pn_buf *out) PN_WARN_UNUSED; /* a domain file, commented */
+int conf_write_man(struct pn_buf *out) PN_WARN_UNUSED;           /* postern.conf(5) */
+int conf_write_domain_man(struct pn_buf *out) PN_WARN_UNUSED;    /* postern-domain(5) */
+
+#endif
