@@ -153,6 +153,9 @@ struct store_events {
     /* On the writer's thread, in the first batch after a failure: undo these, if there. */
     void (*on_heal)(void *owner, struct store_batch *batch, const struct store_tag *tags,
                     size_t count);
+    /* On the writer's thread, after each batch and before any on_done of it: is it durable?
+     * When it is not, its `must` writes are applied again later; the others are gone. */
+    void (*on_batch)(void *owner, bool durable);
     /* On the writer's thread: the state changed; err says why when it is not STORE_OPEN. */
     void (*on_state)(void *owner, enum store_state state, const struct pn_err *err);
 };
