@@ -276,6 +276,15 @@ static void test_a_field_without_room_is_left_out(void **state)
     pn_log_end(&line);
     assert_non_null(strstr(memory.text, " cut=yes"));
     assert_true(strlen(memory.text) > PN_LOG_LINE_MAX - 32);
+
+    /* Nothing follows what was cut, even where something short would fit. */
+    pn_log_begin(&line, &log, PN_EV_STORED);
+    for (unsigned i = 0; i < 1000; i++) {
+        pn_log_u64(&line, "number", i);
+    }
+    pn_log_z(&line, "n", "x");
+    pn_log_end(&line);
+    assert_null(strstr(memory.text, " n=x"));
     pn_log_say(&log, PN_EV_STORED, "%03000d", 1);
     assert_non_null(strstr(memory.text, "000 cut=yes"));
 }

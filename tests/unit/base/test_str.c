@@ -191,7 +191,7 @@ static void test_knows_utf8(void **state)
         {"far beyond", {"\xf5\x80\x80\x80", 4}, false},
         {"five octets", {"\xf8\x88\x80\x80\x80", 5}, false},
         {"lone continuation", {"\x80", 1}, false},
-        {"cut short", {"\xe2\x82", 2}, false},
+        {"cut short", {"\xe2\x82\xac", 2}, false}, /* what lies behind it must not count */
         {"broken by ASCII", {"\xe2\x82z", 3}, false},
         {"0xff", {"\xff", 1}, false},
         {"good then bad", {"gr\xc3\xbc\xc3", 5}, false},
