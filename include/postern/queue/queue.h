@@ -1,0 +1,191 @@
+/*
+ * queue/queue.h - the scheduler: which job goes where, and when. Pure.
+ *
+ * Facts go in (jobs were added, a page was read, a session ended, a probe succeeded), what
+ * to do comes out of queue_next, one action at a time, until it says that there is nothing
+ * now and when to ask again. It sets no timers, does no I/O and reads no clock: `now_ms`
+ * is queue time (queue/clock.h) and is passed in.
+ *
+ * A queue has a name that outlives configuration changes and goes to one destination, which
+ * several queues may share in equal turns. A destination is UNKNOWN, UP, DOWN, RAMP or HELD
+ * (DESIGN "Destinations, probes, recovery"). While it is DOWN no job is tried and no job's
+ * schedule is touched; probes ask. When it comes back its queues are flushed.
+ *
+ * Memory: for each defined queue and destination a small struct; for a queue that is being
+ * delivered a window of at most QUEUE_WINDOW jobs and as many fresh ones. Never one for
+ * each waiting message. Job keys are cursors: what is on disk is read again by key.
+ */
+#ifndef POSTERN_QUEUE_QUEUE_H
+#define POSTERN_QUEUE_QUEUE_H
+
+#include "postern/base/err.h"
+#include "postern/queue/job.h"
+
+#define QUEUE_WINDOW     512
+#define QUEUE_PAGE       256 /* jobs asked for in one READ */
+#define QUEUE_REASON_MAX 512
+
+struct queue;
+
+struct queue_options {
+    int64_t probe_min_ms, probe_max_ms;
+    unsigned probe_rate; /* of all destinations together, in one second */
+    int64_t in_doubt_ms; /* how long an in-doubt job waits: the final reply's time-out */
+    bool clock_jumped;   /* nothing expires before one more attempt */
+    uint64_t seed;       /* of the jitter */
+};
+
+struct queue *queue_new(const struct queue_options *options);
+void queue_free(struct queue **queue);
+void queue_set_options(struct queue *queue, const struct queue_options *options);
+
+/* ---- configuration ---------------------------------------------------------------- */
+
+struct queue_definition {
+    const char *destination; /* what queues with the same next hop share; copied */
+    unsigned sessions;       /* at the destination; the least of its queues' counts */
+    unsigned messages_per_session;
+    int64_t retry_min_ms, retry_max_ms; /* waits after a "not now" for a message */
+    int64_t hold_ms;                    /* age at which a job expires */
+};
+/* NULL: no configuration names this queue any more. Its jobs are kept, HELD and shown. */
+void queue_define(struct queue *queue, struct pn_str name,
+                  const struct queue_definition *definition, int64_t now_ms);
+
+/* ---- facts ------------------------------------------------------------------------ */
+
+/* At start: what waits in a queue, defined or not. */
+void queue_counted(struct queue *queue, struct pn_str name, uint64_t jobs, uint64_t octets,
+                   uint64_t parked, int64_t now_ms);
+
+/* From the spool's notices: durable facts, in their order. */
+void queue_job_added(struct queue *queue, struct pn_str name, const struct queue_job *job,
+                     int64_t now_ms);
+void queue_job_removed(struct queue *queue, struct pn_str name, const struct queue_job *job,
+                       int64_t now_ms);
+void queue_parked_changed(struct queue *queue, struct pn_str name, bool added);
+
+/* The answer to QUEUE_READ. status not 0: the spool could not; it is asked again later. */
+void queue_page(struct queue *queue, struct pn_str name, int status,
+                const struct queue_job *jobs, size_t count, bool end, int64_t now_ms);
+
+/* The session that QUEUE_OPEN asked for is ready for mail. */
+void queue_session_ready(struct queue *queue, uint64_t session, int64_t now_ms);
+
+/*
+ * Jobs for a session: at most max, of one queue, which are in flight from now on until
+ * queue_result. An in-doubt job comes alone. 0: nothing now (the session is idle: keep it
+ * warm; QUEUE_WAKE tells when there is work) or *out_close: it should end (QUIT).
+ * *out_queue is borrowed until the next call.
+ */
+size_t queue_take(struct queue *queue, uint64_t session, size_t max, struct queue_job *out,
+                  struct pn_str *out_queue, bool *out_close, int64_t now_ms);
+
+enum queue_verdict {
+    QUEUE_DONE,     /* every recipient was taken or refused: nothing stays */
+    QUEUE_LATER,    /* some recipient was told "not now", for this message's own sake */
+    QUEUE_IN_DOUBT, /* the session died between the last octet and the reply */
+    QUEUE_UNTRIED,  /* it was not its turn, or the session died before: costs no attempt */
+    QUEUE_GONE,     /* the spool has no such job any more, or it is HELD there now */
+};
+
+/* What is to be settled in the spool for a job whose recipients (some of them) stay. */
+struct queue_decision {
+    bool settle;           /* false: nothing to write (UNTRIED, GONE) */
+    bool expired;          /* those that stay have waited too long: park them */
+    struct queue_job job;  /* the job's new due, attempts, last try and flags */
+};
+/* took_ms: how long the destination needed for it. The job stays in flight until the spool
+ * has told that it was removed (or added again), if settle; else it is free at once. */
+struct queue_decision queue_result(struct queue *queue, uint64_t session, struct pn_str name,
+                                   const struct queue_job *job, enum queue_verdict verdict,
+                                   int64_t took_ms, int64_t now_ms);
+
+enum queue_end {
+    QUEUE_END_CLEAN,  /* we ended it, or the peer closed between messages: no fault */
+    QUEUE_END_BUSY,   /* 421, or a refused connection while other sessions are open */
+    QUEUE_END_LOST,   /* it died in the middle of a transaction */
+    QUEUE_END_FAILED, /* it never became ready: connection, greeting, TLS, EHLO */
+};
+/* reason: for people, outside text; copied, bounded, escaped by whoever prints it. */
+void queue_session_ended(struct queue *queue, uint64_t session, enum queue_end end,
+                         struct pn_str reason, int64_t now_ms);
+
+void queue_probed(struct queue *queue, struct pn_str destination, bool answers,
+                  struct pn_str reason, int64_t now_ms);
+
+/* A sign of life (ETRN, mail from the target itself): probe now, no more. */
+void queue_sign_of_life(struct queue *queue, struct pn_str name, int64_t now_ms);
+
+/* The operator. Name empty: all. false: there is no such queue or destination. */
+bool queue_flush(struct queue *queue, struct pn_str name, int64_t now_ms);
+bool queue_hold(struct queue *queue, struct pn_str destination, bool hold, int64_t now_ms);
+
+/* No action but READ's and EXPIRE's is given while paused (the store refuses writes, stop). */
+void queue_pause(struct queue *queue, bool paused, int64_t now_ms);
+
+/* ---- what to do ------------------------------------------------------------------- */
+
+enum queue_action_kind {
+    QUEUE_READ,   /* queue, from_due_ms, from_id, until_ms: a page of its jobs, please */
+    QUEUE_OPEN,   /* destination, queue (one of its), session: open it, then take */
+    QUEUE_WAKE,   /* session: it is idle and there is work: take */
+    QUEUE_PROBE,  /* destination, queue (one of its) */
+    QUEUE_EXPIRE, /* queue, job: waited too long; load it and park its recipients */
+    QUEUE_STATE,  /* destination: state changed to `state` for `reason`: log it */
+};
+enum queue_state { QUEUE_UNKNOWN, QUEUE_UP, QUEUE_DOWN, QUEUE_RAMP, QUEUE_HELD };
+const char *queue_state_name(enum queue_state state); /* "up" */
+
+struct queue_action {
+    enum queue_action_kind kind;
+    struct pn_str queue; /* borrowed until the next call */
+    struct pn_str destination;
+    uint64_t session;
+    int64_t from_due_ms, until_ms;
+    struct pn_id from_id;
+    struct queue_job job;
+    enum queue_state state, before; /* STATE */
+    int64_t lasted_ms;              /* STATE: how long it was `before` */
+    struct pn_str reason;
+};
+/* False: nothing now; *out_again_ms is the queue time at which to ask at the latest. */
+bool queue_next(struct queue *queue, int64_t now_ms, struct queue_action *out,
+                int64_t *out_again_ms);
+
+/* ---- looking ---------------------------------------------------------------------- */
+
+struct queue_destination_status {
+    struct pn_str name;
+    enum queue_state state;
+    int64_t since_ms;
+    int64_t next_probe_ms; /* DOWN; else 0 */
+    int64_t last_success_ms, last_failure_ms; /* 0: never */
+    unsigned sessions, ready_sessions, session_limit; /* the limit now: ramp and halving */
+    uint64_t probes, failures, refused_sessions;      /* since start */
+    struct pn_str reason; /* why it is in this state */
+};
+struct queue_status {
+    struct pn_str name;
+    bool defined;
+    struct pn_str destination; /* "" if not defined */
+    uint64_t jobs, octets, parked;
+    uint64_t in_flight;
+    int64_t oldest_ms;     /* arrival of the oldest job, 0: none or not yet known */
+    bool flushing;
+    uint64_t flush_left;   /* about how many jobs the flush has still to try */
+    double rate;           /* jobs done in a second, smoothed over some seconds */
+};
+/* False: no such queue. The slices are borrowed until the next non-const call. */
+bool queue_get_status(const struct queue *queue, struct pn_str name, int64_t now_ms,
+                      struct queue_status *out);
+bool queue_get_destination(const struct queue *queue, struct pn_str destination, int64_t now_ms,
+                           struct queue_destination_status *out);
+/* All of them, one call of fn for each, in the order of names. */
+typedef void queue_status_fn(void *owner, const struct queue_status *status);
+void queue_each(const struct queue *queue, int64_t now_ms, queue_status_fn *fn, void *owner);
+typedef void queue_destination_fn(void *owner, const struct queue_destination_status *status);
+void queue_each_destination(const struct queue *queue, int64_t now_ms, queue_destination_fn *fn,
+                            void *owner);
+
+#endif
