@@ -278,7 +278,7 @@ static void test_a_field_without_room_is_left_out(void **state)
     assert_true(strlen(memory.text) > PN_LOG_LINE_MAX - 32);
 
     /* Nothing follows what was cut, even where something short would fit. */
-    pn_log_begin(&line, &log, PN_EV_STORED);
+    pn_log_begin(&line, &log, PN_EV_OPERATOR);
     for (unsigned i = 0; i < 1000; i++) {
         pn_log_u64(&line, "number", i);
     }
