@@ -1,0 +1,101 @@
+/*
+ * outbound/session.h - a session to a next hop: find it, connect, TLS, EHLO, then mails.
+ *
+ * Used by probes, by deliver, and by the operator's checks alike. The session tries the
+ * target's hosts in their order, the addresses of each in the order of route/, the next
+ * one 250 ms after the last when that is still connecting (RFC 8305), until one greets it.
+ * The owner is told "something happened" by on_event and pulls events with
+ * out_session_next until it returns false. on_event never comes inside an owner's call.
+ *
+ * TLS as the domain says: under `may` a failed handshake is followed by a new connection to
+ * the same address in clear; under `encrypt` the session fails. Octets between a 220 to
+ * STARTTLS and the handshake are an attack: the session fails (FAULTS 2.2).
+ * A next hop that greets with our own name is ourselves: OUT_END_LOOP.
+ */
+#ifndef POSTERN_OUTBOUND_SESSION_H
+#define POSTERN_OUTBOUND_SESSION_H
+
+#include "postern/base/log.h"
+#include "postern/base/rand.h"
+#include "postern/conf/conf.h"
+#include "postern/port/loop.h"
+#include "postern/port/resolver.h"
+#include "postern/port/stream.h"
+#include "postern/port/tls.h"
+#include "postern/smtp/client.h"
+
+struct out_session;
+
+/* What a session works with; borrowed for its life, one for each loop. */
+struct out_deps {
+    struct loop *loop;
+    struct network *network;
+    struct resolver *resolver;
+    struct tls_context *tls; /* a client's context */
+    const struct pn_log *log;
+    const struct pn_endpoint *own; /* what we listen on: never connected to */
+    size_t own_count;
+    const struct pn_ip *own_ips;
+    size_t own_ip_count;
+};
+
+enum out_end {
+    OUT_END_CLEAN,  /* we said QUIT, or the peer closed while nothing was under way */
+    OUT_END_BUSY,   /* 421 between mails, or at the greeting */
+    OUT_END_FAILED, /* never became ready */
+    OUT_END_LOST,   /* died while mails were under way */
+    OUT_END_LOOP,   /* the next hop is ourselves */
+};
+
+enum out_event_kind {
+    OUT_EV_READY, /* mails may be handed in; a check, if asked for, was answered well */
+    OUT_EV_MORE,  /* there is room for another mail, or for more text of `mail` */
+    OUT_EV_TEXT,  /* mail: hand in its text with out_session_text */
+    OUT_EV_DONE,  /* mail: replies are filled in; the mail is the owner's again */
+    OUT_EV_LOST,  /* mail: the session ended without all replies; last_octet_sent tells doubt */
+    OUT_EV_ENDED, /* end, reason: the last event */
+};
+
+struct out_event {
+    enum out_event_kind kind;
+    struct smtp_client_mail *mail;
+    enum out_end end;
+    struct pn_str reason; /* a sentence: host, address, step, what was said */
+};
+
+typedef void out_event_fn(struct out_session *session, void *owner);
+/* For people who watch: each line as it goes over the wire, ">" ours, "<" theirs, "*" notes. */
+typedef void out_line_fn(void *owner, char direction, struct pn_str line);
+
+struct out_options {
+    struct conf *conf;           /* name, time-outs; a reference is taken */
+    struct conf_domain *domain;  /* target, service, tls; a reference is taken */
+    bool check;                  /* a probe: MAIL and RSET before READY */
+    out_line_fn *on_line;        /* or NULL */
+    unsigned window_mails;       /* see smtp/client.h */
+    size_t window_octets;
+};
+
+struct out_session *out_session_new(const struct out_deps *deps,
+                                    const struct out_options *options, out_event_fn *on_event,
+                                    void *owner);
+bool out_session_next(struct out_session *session, struct out_event *out_event);
+
+bool out_session_wants_mail(const struct out_session *session);
+void out_session_mail(struct out_session *session, struct smtp_client_mail *mail);
+/* How much text may be handed in now; 0: wait for OUT_EV_MORE. */
+size_t out_session_text_room(const struct out_session *session);
+void out_session_text(struct out_session *session, struct pn_str text, bool last);
+
+void out_session_quit(struct out_session *session); /* gently; ENDED follows */
+/* Drops the connection at once; no more events. NULL is fine; sets NULL. */
+void out_session_free(struct out_session **session);
+
+unsigned out_session_capabilities(const struct out_session *session);
+uint64_t out_session_size_limit(const struct out_session *session);
+struct pn_str out_session_ehlo_lines(const struct out_session *session);
+const struct stream_tls *out_session_tls(const struct out_session *session); /* or NULL */
+/* "mail.example.org[192.0.2.1]:25", for logs and reports; "" before a connection. */
+struct pn_str out_session_peer(const struct out_session *session);
+
+#endif

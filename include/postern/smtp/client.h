@@ -1,0 +1,124 @@
+/*
+ * smtp/client.h - the client's half of an SMTP or LMTP conversation, without I/O.
+ *
+ * Bytes from the server go in through feed(), what they mean comes out of next(), bytes to
+ * send are in output(). Mails are handed in by smtp_client_mail and are sent as early as
+ * the protocol allows: with PIPELINING the envelope leaves in one write (RFC 2920), the
+ * next mail's envelope together with the end of the last one's text; with PIPELINING and
+ * CHUNKING (RFC 3030) envelope and BDAT LAST of mail after mail leave without waiting, as
+ * far as the window allows. Each command sent leaves an expectation in a queue, and each
+ * reply takes the first one from it: that is the whole of reply matching.
+ *
+ * Replies are hostile (FAULTS 3.4, 4.12): a line has at most 4,096 octets, a reply at most
+ * 100 lines; only CR LF ends a line (a bare LF is tolerated where a reply line ends, since
+ * it costs nothing to read it; it is never passed on); text is made printable before
+ * anybody sees it. What does not fit is SMTP_CLIENT_EV_FAILED.
+ *
+ * Lifetime: slices inside an event die with the next non-const call.
+ */
+#ifndef POSTERN_SMTP_CLIENT_H
+#define POSTERN_SMTP_CLIENT_H
+
+#include "postern/mail/envelope.h"
+#include "postern/smtp/reply.h"
+
+struct smtp_client;
+
+enum smtp_capability {
+    SMTP_CAP_PIPELINING = 1 << 0,
+    SMTP_CAP_CHUNKING = 1 << 1,
+    SMTP_CAP_8BITMIME = 1 << 2,
+    SMTP_CAP_SMTPUTF8 = 1 << 3,
+    SMTP_CAP_SIZE = 1 << 4,
+    SMTP_CAP_DSN = 1 << 5,
+    SMTP_CAP_STARTTLS = 1 << 6,
+    SMTP_CAP_ENHANCED = 1 << 7,
+    SMTP_CAP_XCLIENT = 1 << 8,
+    SMTP_CAP_XFORWARD = 1 << 9,
+    SMTP_CAP_AUTH = 1 << 10,
+};
+
+struct smtp_client_options {
+    struct pn_str hostname; /* what we say in EHLO; borrowed for the client's life */
+    bool lmtp;
+    unsigned window_mails;   /* mails under way without a final reply, at most; 1: no more than
+                                the protocol's own steps */
+    size_t window_octets;    /* and their octets */
+    unsigned capabilities_off; /* do not use these, whatever the server offers */
+};
+
+/*
+ * One mail and what became of it. Made and freed by the caller, who must keep it until
+ * DONE or FAILED names it. Recipients' replies: for SMTP the RCPT reply, or for those that
+ * were accepted the final one; for LMTP each has a final one of its own.
+ */
+struct smtp_client_mail {
+    struct pn_str sender;
+    const struct mail_recipient *recipients;
+    size_t recipient_count;
+    uint64_t size_octets; /* exactly what smtp_client_text will bring */
+    unsigned flags;       /* enum mail_flags */
+    enum mail_ret ret;
+    struct pn_str envid;
+    struct smtp_reply *replies; /* one for each recipient; the caller's memory, filled in */
+    bool last_octet_sent; /* it is in output(): from here on a lost session is in doubt */
+    void *owner;          /* the caller's */
+};
+
+enum smtp_client_event_kind {
+    SMTP_CLIENT_EV_EHLO,  /* greeted, and EHLO was answered: see smtp_client_capabilities.
+                             Call smtp_client_starttls or smtp_client_go */
+    SMTP_CLIENT_EV_TLS,   /* 220 to STARTTLS: make the handshake, then smtp_client_secured */
+    SMTP_CLIENT_EV_NO_TLS, /* STARTTLS was refused; the session is still of use */
+    SMTP_CLIENT_EV_TEXT,  /* mail: its text may go; see smtp_client_text */
+    SMTP_CLIENT_EV_DONE,  /* mail: all its replies are there */
+    SMTP_CLIENT_EV_CHECKED, /* the answer to smtp_client_check: reply */
+    SMTP_CLIENT_EV_FAILED,  /* the session is of no more use: reply (code 0: junk), stage */
+    SMTP_CLIENT_EV_QUIT,    /* our QUIT was answered */
+};
+
+struct smtp_client_event {
+    enum smtp_client_event_kind kind;
+    struct smtp_client_mail *mail;
+    struct smtp_reply reply;
+    const char *stage; /* FAILED: "greeting", "EHLO", "MAIL FROM", "end of data", … */
+    bool busy;         /* FAILED: 421 between mails: a closing that is nobody's fault */
+};
+
+struct smtp_client *smtp_client_new(const struct smtp_client_options *options);
+void smtp_client_free(struct smtp_client **client);
+
+/* Takes a prefix of data and returns its length; short while an event waits. */
+size_t smtp_client_feed(struct smtp_client *client, struct pn_str data);
+bool smtp_client_next(struct smtp_client *client, struct smtp_client_event *out_event);
+struct pn_buf *smtp_client_output(struct smtp_client *client);
+
+unsigned smtp_client_capabilities(const struct smtp_client *client); /* enum smtp_capability */
+uint64_t smtp_client_size_limit(const struct smtp_client *client);   /* of SIZE; 0: none */
+struct pn_str smtp_client_greeting(const struct smtp_client *client); /* the peer's own name */
+/* The lines of the last EHLO answer, printable, separated by '\n'. */
+struct pn_str smtp_client_ehlo_lines(const struct smtp_client *client);
+
+void smtp_client_starttls(struct smtp_client *client);
+void smtp_client_secured(struct smtp_client *client); /* all is forgotten; EHLO is said again */
+void smtp_client_go(struct smtp_client *client);      /* the session is ready for mails */
+
+/* More mails may be handed in (the window has room). */
+bool smtp_client_wants_mail(const struct smtp_client *client);
+void smtp_client_mail(struct smtp_client *client, struct smtp_client_mail *mail);
+
+/*
+ * After EV_TEXT, until `last`: text of that mail, CR LF line ends, not dot-stuffed; all of
+ * it together has size_octets. The caller watches output() and stops at its own limit.
+ */
+void smtp_client_text(struct smtp_client *client, struct pn_str text, bool last);
+
+/* A question that delivers nothing: MAIL FROM:<> and RSET. Only while no mail is under way. */
+void smtp_client_check(struct smtp_client *client);
+void smtp_client_quit(struct smtp_client *client);
+
+/* Is a reply awaited, and for what? NULL: none. For time-outs and words in the log. */
+const char *smtp_client_awaits(const struct smtp_client *client);
+bool smtp_client_awaits_final(const struct smtp_client *client); /* the reply to a text */
+
+#endif
