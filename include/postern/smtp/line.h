@@ -15,7 +15,7 @@
 #define SMTP_LINE_SKIP_MAX 65536 /* a line longer than this has no end (FAULTS 3.24) */
 
 enum smtp_line_result {
-    SMTP_LINE_MORE,    /* no whole line yet */
+    SMTP_LINE_MORE, /* no whole line yet */
     SMTP_LINE_OK,
     SMTP_LINE_BAD,     /* a CR or LF that stands alone, or NUL, inside the line */
     SMTP_LINE_LONG,    /* longer than the maximum; all of it has been read */
