@@ -7,7 +7,7 @@
 #ifndef POSTERN_BASE_ASSERT_H
 #define POSTERN_BASE_ASSERT_H
 
-#define pn_assert(condition)                                                                    \
+#define pn_assert(condition)                                                                   \
     ((condition) ? (void)0 : pn_assert_failed(#condition, __FILE__, __LINE__))
 
 _Noreturn void pn_assert_failed(const char *condition, const char *file, int line);

@@ -27,7 +27,7 @@ struct pn_str pn_buf_str(const struct pn_buf *buf); /* dies with the next change
 size_t pn_buf_room(const struct pn_buf *buf);       /* octets that still fit */
 void pn_buf_clear(struct pn_buf *buf);              /* keeps the memory */
 void pn_buf_shrink(struct pn_buf *buf); /* gives memory back that the content does not need */
-void pn_buf_consume(struct pn_buf *buf, size_t octets); /* asserts octets <= len */
+void pn_buf_consume(struct pn_buf *buf, size_t octets);  /* asserts octets <= len */
 void pn_buf_truncate(struct pn_buf *buf, size_t octets); /* keeps the first octets */
 
 int pn_buf_append(struct pn_buf *buf, struct pn_str s) PN_WARN_UNUSED;

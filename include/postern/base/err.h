@@ -9,7 +9,7 @@
 #ifndef POSTERN_BASE_ERR_H
 #define POSTERN_BASE_ERR_H
 
-#define PN_WARN_UNUSED __attribute__((warn_unused_result))
+#define PN_WARN_UNUSED         __attribute__((warn_unused_result))
 #define PN_PRINTF(text, first) __attribute__((format(printf, text, first)))
 
 enum pn_error {

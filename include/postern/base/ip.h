@@ -13,7 +13,7 @@
 enum pn_family { PN_FAMILY_NONE = 0, PN_IPV4 = 4, PN_IPV6 = 6 };
 
 struct pn_ip {
-    uint8_t family; /* enum pn_family */
+    uint8_t family;     /* enum pn_family */
     uint8_t octets[16]; /* network order; IPv4 uses the first four, the rest is zero */
 };
 

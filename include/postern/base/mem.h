@@ -12,11 +12,11 @@
 
 #include "postern/base/str.h"
 
-void *pn_alloc(size_t octets);                /* zeroed */
+void *pn_alloc(size_t octets);                 /* zeroed */
 void *pn_alloc_array(size_t n, size_t octets); /* zeroed; aborts on overflow */
-void *pn_realloc(void *old, size_t octets);   /* new octets are not zeroed */
-char *pn_strdup(const char *z);               /* NULL gives NULL */
-char *pn_strndup(struct pn_str s);            /* a NUL-terminated copy */
+void *pn_realloc(void *old, size_t octets);    /* new octets are not zeroed */
+char *pn_strdup(const char *z);                /* NULL gives NULL */
+char *pn_strndup(struct pn_str s);             /* a NUL-terminated copy */
 
 #define PN_NEW(type) ((type *)pn_alloc(sizeof(type)))
 
@@ -24,7 +24,7 @@ char *pn_strndup(struct pn_str s);            /* a NUL-terminated copy */
 void pn_wipe(void *memory, size_t octets);
 
 /* The struct of which member is a part. */
-#define PN_CONTAINER(pointer, type, member)                                                     \
+#define PN_CONTAINER(pointer, type, member)                                                    \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #define PN_COUNT(array) (sizeof(array) / sizeof *(array))

@@ -49,7 +49,7 @@ int pn_duration_human(int64_t duration_ms, struct pn_buf *out) PN_WARN_UNUSED;
 
 /* Sizes: "512", "64K", "50M", "2G", "1T"; powers of 1024. */
 bool pn_size_parse(struct pn_str s, uint64_t *out_octets);
-int pn_size_format(uint64_t octets, struct pn_buf *out) PN_WARN_UNUSED;  /* exact: "50M" */
-int pn_size_human(uint64_t octets, struct pn_buf *out) PN_WARN_UNUSED;   /* "3.4 MiB" */
+int pn_size_format(uint64_t octets, struct pn_buf *out) PN_WARN_UNUSED; /* exact: "50M" */
+int pn_size_human(uint64_t octets, struct pn_buf *out) PN_WARN_UNUSED;  /* "3.4 MiB" */
 
 #endif

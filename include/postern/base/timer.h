@@ -27,7 +27,7 @@ void pn_timers_fini(struct pn_timers *timers); /* asserts that none is armed */
 
 void pn_timers_set(struct pn_timers *timers, struct pn_timer *timer, struct pn_mono at);
 void pn_timers_stop(struct pn_timers *timers, struct pn_timer *timer); /* no-op if not armed */
-struct pn_mono pn_timers_next(const struct pn_timers *timers); /* PN_MONO_NEVER: none */
+struct pn_mono pn_timers_next(const struct pn_timers *timers);         /* PN_MONO_NEVER: none */
 
 /* Fires every timer that is due at now, each disarmed first; those set meanwhile wait. */
 void pn_timers_run(struct pn_timers *timers, struct pn_mono now);
