@@ -22,4 +22,7 @@ struct net_listener *net_listener_new(struct net_loop *loop, const struct pn_end
                                       net_accept_fn *fn, void *owner, struct pn_err *err);
 void net_listener_free(struct net_listener **listener);
 
+/* Where it listens; port 0 has become the number that the system chose. */
+struct pn_endpoint net_listener_address(const struct net_listener *listener);
+
 #endif

@@ -17,6 +17,8 @@
 #include "postern/base/ip.h"
 #include "postern/base/str.h"
 
+struct loop;
+
 #define STREAM_INPUT_MAX 65536
 
 enum stream_state {
@@ -57,6 +59,7 @@ struct stream {
     const struct stream_ops *ops;
     stream_event_fn *on_event; /* set by the owner before the turn in which it got it ends */
     void *owner;
+    struct loop *loop; /* the one it lives on; tls/ needs it to wake up later */
     struct pn_endpoint peer;
     struct pn_endpoint local;
 };

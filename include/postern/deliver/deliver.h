@@ -1,0 +1,60 @@
+/*
+ * deliver/deliver.h - held mail out of the spool, to where it belongs. On the main loop.
+ *
+ * Drives the scheduler (queue/): feeds it the spool's notices and pages, carries out its
+ * actions (sessions on the workers, probes here), and settles in the spool what became of
+ * each job. All functions but deliver_sign belong to the main loop's thread.
+ */
+#ifndef POSTERN_DELIVER_DELIVER_H
+#define POSTERN_DELIVER_DELIVER_H
+
+#include "postern/deliver/worker.h"
+#include "postern/domains/domains.h"
+#include "postern/queue/clock.h"
+#include "postern/queue/queue.h"
+
+struct deliver;
+
+struct deliver_deps {
+    const struct out_deps *out; /* of the main loop: for probes; borrowed */
+    struct spool *spool;
+    struct state *state; /* or NULL: nothing is traced */
+    struct stats_counters *counters;
+    const struct queue_clock *clock;
+    const struct pn_log *log;
+    struct deliver_worker **workers; /* borrowed */
+    struct loop **worker_loops;      /* of each */
+    size_t worker_count;
+    uint64_t seed;
+};
+
+/* Observes the spool from now on; delivers nothing before deliver_start. */
+struct deliver *deliver_new(const struct deliver_deps *deps, struct conf *conf,
+                            struct domains *domains);
+/* Reads what waits, then begins. on_started comes once; status: 0 or why the spool could
+ * not be read (it is tried again by itself). */
+typedef void deliver_started_fn(void *owner, int status);
+void deliver_start(struct deliver *deliver, deliver_started_fn *fn, void *owner);
+
+void deliver_configure(struct deliver *deliver, struct conf *conf, struct domains *domains);
+
+/*
+ * Stops: no new sessions and no new jobs; what is under way may end. on_stopped comes when
+ * all of it has ended and is settled on disk.
+ */
+typedef void deliver_stopped_fn(void *owner);
+void deliver_stop(struct deliver *deliver, deliver_stopped_fn *fn, void *owner);
+void deliver_free(struct deliver **deliver);
+
+/* Any thread: a sign of life of a queue's target, or (flush) a request to flush it. */
+void deliver_sign(struct deliver *deliver, struct pn_str queue, bool flush);
+
+/* The operator; see queue/queue.h. */
+bool deliver_flush(struct deliver *deliver, struct pn_str queue); /* "" : all */
+bool deliver_hold(struct deliver *deliver, struct pn_str destination, bool hold);
+
+/* For looking: queue_get_status, queue_each and their like. */
+const struct queue *deliver_queue(const struct deliver *deliver);
+int64_t deliver_now_ms(const struct deliver *deliver); /* queue time */
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * deliver/worker.h - delivery sessions of one worker.
+ *
+ * A session lives on one worker's loop from birth to death. deliver/ on the main loop
+ * decides what it does, by orders that are posted here, and hears of it by reports that
+ * are posted back.
+ */
+#ifndef POSTERN_DELIVER_WORKER_H
+#define POSTERN_DELIVER_WORKER_H
+
+#include "postern/outbound/session.h"
+#include "postern/policy/limits.h"
+#include "postern/spool/spool.h"
+#include "postern/state/state.h"
+#include "postern/stats/counters.h"
+
+struct deliver_worker;
+
+struct deliver_worker_deps {
+    const struct out_deps *out; /* of this worker's loop; borrowed for the worker's life */
+    struct spool *spool;
+    struct state *state;             /* or NULL */
+    struct policy_limits *limits;    /* memory for text; shared */
+    struct stats_counters *counters; /* shared */
+    const struct pn_log *log;
+};
+
+struct deliver_worker *deliver_worker_new(const struct deliver_worker_deps *deps);
+/* After deliver_free: drops what is left. */
+void deliver_worker_free(struct deliver_worker **worker);
+
+#endif
