@@ -156,7 +156,8 @@ struct store_events {
     /* On the writer's thread, after each batch and before any on_done of it: is it durable?
      * When it is not, its `must` writes are applied again later; the others are gone. */
     void (*on_batch)(void *owner, bool durable);
-    /* On the writer's thread: the state changed; err says why when it is not STORE_OPEN. */
+    /* On the writer's thread, or its maker's while it opens: the state changed. err says why
+     * it is not STORE_OPEN; with STORE_OPEN it is NULL, or a warning. */
     void (*on_state)(void *owner, enum store_state state, const struct pn_err *err);
 };
 
