@@ -14,20 +14,24 @@
 #define MAIL_SCAN_HOST_MAX 255
 
 struct mail_scan {
-    unsigned received;    /* Received fields */
-    bool came_back;       /* one of them says "by <our host name>" */
-    bool header_8bit;     /* octets above 0x7f in the header */
-    bool body_8bit;       /* and in the body */
-    bool in_body;         /* the empty line was seen, or a line that is no header field */
+    unsigned received; /* Received fields */
+    bool came_back;    /* one of them says "by <our host name>" */
+    bool header_8bit;  /* octets above 0x7f in the header */
+    bool body_8bit;    /* and in the body */
+    bool in_body;      /* the empty line was seen, or a line that is no header field */
     /* the scan's own: */
     int state;
-    size_t field_octets;  /* of the field at hand */
-    size_t match;         /* how far a name being looked for has matched */
+    size_t name_octets;                /* of the field name at hand */
+    bool name_matches;                 /* as far as it has come it is "Received" */
+    unsigned comments;                 /* comments open around this octet of a Received field */
+    bool quoted;                       /* in a quoted string of it */
+    bool escaped;                      /* behind a backslash */
+    bool word_is_host;                 /* the word before was "by" */
+    bool word_done;                    /* the date has begun: no clause follows */
+    char word[MAIL_SCAN_HOST_MAX + 1]; /* the word at hand, as far as it fits */
+    size_t word_len;                   /* with what does not fit */
     char host[MAIL_SCAN_HOST_MAX + 1];
     size_t host_len;
-    char word[MAIL_SCAN_HOST_MAX + 1]; /* the word at hand in a Received field */
-    size_t word_len;
-    bool word_is_host; /* the word before was "by" */
 };
 
 /* host: our own name, lower case; longer ones never match. */
@@ -36,8 +40,9 @@ void mail_scan_feed(struct mail_scan *scan, struct pn_str text);
 
 /*
  * Our Received field (RFC 5321 4.4), folded, with its CR LF. `host` is our name; `for_` is
- * the recipient when there is only one (else ""). What came from the client is printed
- * only as far as it is harmless: other octets become '?', lengths are bounded.
+ * the recipient when there is only one (else ""); one that is not plain ASCII is left out.
+ * What came from the client is printed only as far as it is harmless: other octets become
+ * '?', lengths are bounded. On PN_ENOSPACE nothing is written.
  */
 int mail_received_write(const struct mail_envelope *envelope, struct pn_str host,
                         struct pn_str for_, struct pn_buf *out) PN_WARN_UNUSED;
