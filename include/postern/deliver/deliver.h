@@ -44,6 +44,7 @@ void deliver_configure(struct deliver *deliver, struct conf *conf, struct domain
  */
 typedef void deliver_stopped_fn(void *owner);
 void deliver_stop(struct deliver *deliver, deliver_stopped_fn *fn, void *owner);
+/* After the workers' loops have ended and what they posted to the main loop has run. */
 void deliver_free(struct deliver **deliver);
 
 /* Any thread: a sign of life of a queue's target, or (flush) a request to flush it. */

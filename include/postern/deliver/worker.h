@@ -26,7 +26,7 @@ struct deliver_worker_deps {
 };
 
 struct deliver_worker *deliver_worker_new(const struct deliver_worker_deps *deps);
-/* After deliver_free: drops what is left. */
+/* Once its loop has ended: drops what is left. The jobs stay in the spool as they were. */
 void deliver_worker_free(struct deliver_worker **worker);
 
 #endif

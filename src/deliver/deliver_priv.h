@@ -1,0 +1,126 @@
+/*
+ * deliver/deliver_priv.h - what crosses between the main loop and the workers.
+ *
+ * Orders go to a worker, reports come back; both are posted as loop tasks and belong to
+ * their receiver. Orders of one session arrive in order, and so do its reports.
+ */
+#ifndef POSTERN_DELIVER_PRIV_H
+#define POSTERN_DELIVER_PRIV_H
+
+#include "postern/deliver/deliver.h"
+
+/* Jobs of one queue handed to a session at once. */
+#define DELIVER_JOBS_MAX 32
+
+enum deliver_order_kind {
+    DELIVER_OPEN,  /* conf, domain: open the session */
+    DELIVER_JOBS,  /* queue, jobs */
+    DELIVER_CLOSE, /* QUIT when what was begun has ended; the rest comes back untried */
+};
+
+struct deliver_order {
+    struct loop_task task;
+    struct deliver_worker *worker;
+    enum deliver_order_kind kind;
+    uint64_t session;
+    struct deliver *deliver; /* who hears the reports, and where */
+    struct loop *main_loop;
+    struct conf *conf; /* OPEN: references that the order owns */
+    struct conf_domain *domain;
+    char *queue; /* JOBS: owned */
+    size_t job_count;
+    struct queue_job jobs[DELIVER_JOBS_MAX];
+};
+
+/* What became of one recipient in this attempt. */
+enum deliver_fate {
+    DELIVER_UNTRIED, /* nothing was said about it */
+    DELIVER_DONE,
+    DELIVER_LATER,
+    DELIVER_REFUSED,
+};
+
+struct deliver_result {
+    struct deliver_result *next;
+    struct pn_str queue;  /* in the arena */
+    struct queue_job job; /* as the scheduler handed it out */
+    enum queue_verdict verdict;
+    int64_t took_ms;
+    struct spool_message *message; /* owned; NULL: nothing was said about the job */
+    enum deliver_fate *fates;      /* one for each recipient */
+    struct pn_str *reasons; /* likewise: "peer said: 550 …"; "" for those that are done */
+    struct pn_arena arena;  /* where those texts are */
+};
+
+enum deliver_report_kind { DELIVER_READY, DELIVER_RESULTS, DELIVER_ENDED };
+
+struct deliver_report {
+    struct loop_task task;
+    struct deliver *deliver;
+    enum deliver_report_kind kind;
+    uint64_t session;
+    struct deliver_result *results; /* RESULTS; owned */
+    bool wants;                     /* RESULTS, READY: more jobs, please */
+    enum out_end end;               /* ENDED */
+    char reason[QUEUE_REASON_MAX];
+};
+
+/* Posted to a worker's loop as order->task; the worker frees it. */
+void deliver_worker_order(struct loop_task *task);
+/* Posted to the main loop as report->task. */
+void deliver_report_receive(struct loop_task *task);
+/* Gives the report to the main loop, or frees it when that has ended. */
+void deliver_report_post(struct loop *main_loop, struct deliver_report *report);
+void deliver_order_free(struct deliver_order *order);
+/* Takes the message over, which may be NULL. All fates are UNTRIED, all reasons empty. */
+struct deliver_result *deliver_result_new(struct pn_str queue, const struct queue_job *job,
+                                          enum queue_verdict verdict,
+                                          struct spool_message *message);
+void deliver_result_free(struct deliver_result *result);
+
+/* ---- parts of the main loop's side ---- */
+
+/* settle.c: hands a result to the scheduler and writes what follows from it. */
+void deliver_settle(struct deliver *deliver, uint64_t session, struct deliver_result *results);
+/* settle.c: a job that waited too long; queue is borrowed. */
+void deliver_expire(struct deliver *deliver, struct pn_str queue, const struct queue_job *job);
+/* probe.c */
+void deliver_probe(struct deliver *deliver, struct pn_str destination, struct pn_str queue);
+void deliver_probes_drop(struct deliver *deliver);
+
+struct deliver_probe;
+
+struct deliver {
+    struct deliver_deps deps;
+    struct pn_log log;
+    struct conf *conf;
+    struct domains *domains;
+    struct queue *queue;
+    struct deliver_slot *slots; /* uthash: the sessions that are open, by id */
+    struct deliver_probe *probes;
+    struct loop_task step_task;
+    bool step_waits; /* step_task is deferred */
+    struct pn_timer step_timer;
+    struct pn_timer second_timer;
+    enum {
+        DELIVER_NEW,
+        DELIVER_STARTING,
+        DELIVER_RUNNING,
+        DELIVER_STOPPING,
+        DELIVER_STOPPED
+    } state;
+    deliver_started_fn *on_started;
+    void *started_owner;
+    deliver_stopped_fn *on_stopped;
+    void *stopped_owner;
+    size_t pending; /* requests to the spool that will be answered */
+};
+
+/* Runs the scheduler before this turn ends. */
+void deliver_soon(struct deliver *deliver);
+/* A request to the spool was answered; may end a stop. */
+void deliver_answered(struct deliver *deliver);
+/* The definition that a queue's mail is delivered by now, or NULL. */
+const struct conf_domain *deliver_domain(const struct deliver *deliver, struct pn_str queue);
+
+#endif

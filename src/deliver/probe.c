@@ -1,0 +1,100 @@
+/*
+ * deliver/probe.c - "are you back?": one session that delivers nothing.
+ *
+ * It goes through all that a delivery would (connection, TLS, EHLO, MAIL, RSET), so that a
+ * target which answers its port but is not well is not taken for up. Probes run on the main
+ * loop: there are few at a time, and their answer is the scheduler's.
+ */
+#include "deliver_priv.h"
+
+#include <utlist.h>
+
+#include "postern/base/mem.h"
+
+struct deliver_probe {
+    struct deliver *deliver;
+    struct out_session *session;
+    char *destination;
+    bool answered;
+    struct deliver_probe *prev, *next;
+};
+
+static void probe_free(struct deliver_probe *probe)
+{
+    DL_DELETE(probe->deliver->probes, probe);
+    out_session_free(&probe->session);
+    free(probe->destination);
+    free(probe);
+}
+
+static void log_probe(struct deliver_probe *probe, struct pn_str reason)
+{
+    struct pn_log_line line;
+
+    pn_log_begin(&line, &probe->deliver->log, PN_EV_PROBE);
+    pn_log_z(&line, "destination", probe->destination);
+    pn_log_z(&line, "answers", probe->answered ? "yes" : "no");
+    if (!probe->answered) {
+        pn_log_str(&line, "reason", reason);
+    }
+    pn_log_end(&line);
+}
+
+static void on_session(struct out_session *session, void *owner)
+{
+    struct deliver_probe *probe = owner;
+    struct deliver *deliver = probe->deliver;
+    struct out_event event;
+
+    while (out_session_next(session, &event)) {
+        if (event.kind == OUT_EV_READY) {
+            probe->answered = true;
+            log_probe(probe, PN_STR(""));
+            queue_probed(deliver->queue, pn_str_z(probe->destination), true, PN_STR(""),
+                         deliver_now_ms(deliver));
+            out_session_quit(session);
+            deliver_soon(deliver);
+        } else if (event.kind == OUT_EV_ENDED) {
+            if (!probe->answered) {
+                log_probe(probe, event.reason);
+                queue_probed(deliver->queue, pn_str_z(probe->destination), false, event.reason,
+                             deliver_now_ms(deliver));
+                deliver_soon(deliver);
+            }
+            probe_free(probe);
+            return;
+        }
+    }
+}
+
+void deliver_probe(struct deliver *deliver, struct pn_str destination, struct pn_str queue)
+{
+    const struct conf_domain *domain = deliver_domain(deliver, queue);
+    struct deliver_probe *probe;
+    struct out_options options = {
+        .conf = deliver->conf,
+        .domain = (struct conf_domain *)(uintptr_t)domain,
+        .check = true,
+        .window_mails = 1,
+        .window_octets = 1,
+    };
+
+    if (!domain) {
+        queue_probed(deliver->queue, destination, false, PN_STR("no longer configured"),
+                     deliver_now_ms(deliver));
+        return;
+    }
+    probe = PN_NEW(struct deliver_probe);
+    probe->deliver = deliver;
+    probe->destination = pn_strndup(destination);
+    DL_APPEND(deliver->probes, probe);
+    probe->session = out_session_new(deliver->deps.out, &options, on_session, probe);
+    stats_count(deliver->deps.counters, STATS_PROBES, 1);
+}
+
+void deliver_probes_drop(struct deliver *deliver)
+{
+    while (deliver->probes) {
+        probe_free(deliver->probes);
+    }
+}

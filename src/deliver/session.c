@@ -1,0 +1,469 @@
+/*
+ * deliver/session.c - one delivery session: jobs in, mails out, results back.
+ *
+ * Facts are the lists in the struct (orders, loaded messages, mails under way, results) and
+ * the state; deliver_session_step moves them as far as they go. More jobs are asked for
+ * while the last ones are still under way, so that the line is never idle for want of work.
+ *
+ * Memory: a message is loaded only once its first chunk's worth of the common memory is
+ * reserved, and at most LOAD_OCTETS are loaded ahead.
+ */
+#include "session_priv.h"
+
+#include <utlist.h>
+
+#include <stdio.h>
+
+#include "postern/base/assert.h"
+#include "postern/base/mem.h"
+
+#define LOAD_OCTETS     (512u << 10) /* loaded and not yet handed in, at most */
+#define ASK_BELOW       (DELIVER_JOBS_MAX / 2)
+#define WINDOW_MAILS    16
+#define WINDOW_OCTETS   (512u << 10)
+#define MEMORY_RETRY_MS 50
+
+uint64_t deliver_message_memory(uint64_t size_octets)
+{
+    /* A body of several chunks is read ahead by one: see mail.c. */
+    return size_octets <= SPOOL_CHUNK_OCTETS ? size_octets : 3 * (uint64_t)SPOOL_CHUNK_OCTETS;
+}
+
+/* ---- reports ----------------------------------------------------------------------- */
+
+void deliver_report_post(struct loop *main_loop, struct deliver_report *report)
+{
+    report->task.on_run = deliver_report_receive;
+    if (!loop_post(main_loop, &report->task)) {
+        while (report->results) {
+            struct deliver_result *result = report->results;
+
+            report->results = result->next;
+            deliver_result_free(result);
+        }
+        free(report);
+    }
+}
+
+static void report_post(struct deliver_session *session, struct deliver_report *report)
+{
+    report->deliver = session->deliver;
+    report->session = session->id;
+    deliver_report_post(session->main_loop, report);
+}
+
+static size_t jobs_left(const struct deliver_session *session)
+{
+    size_t left = session->loaded_count + session->loading;
+
+    for (const struct deliver_order *order = session->orders; order;
+         order = (const struct deliver_order *)(const void *)order->task.next) {
+        left += order->job_count;
+    }
+    return left - (session->orders ? session->next_job : 0);
+}
+
+static bool should_ask(const struct deliver_session *session)
+{
+    return session->state == SESSION_READY && !session->asked &&
+           jobs_left(session) <= ASK_BELOW;
+}
+
+static void report_now(struct deliver_session *session)
+{
+    struct deliver_report *report;
+    bool asks = should_ask(session);
+
+    if (!session->results && !asks) {
+        return;
+    }
+    report = PN_NEW(struct deliver_report);
+    report->kind = DELIVER_RESULTS;
+    report->results = session->results;
+    report->wants = asks;
+    session->asked = session->asked || asks;
+    session->results = NULL;
+    session->results_end = &session->results;
+    report_post(session, report);
+}
+
+static void on_report(struct loop_task *task)
+{
+    struct deliver_session *session = PN_CONTAINER(task, struct deliver_session, report_task);
+
+    session->report_waits = false;
+    report_now(session);
+    deliver_session_answered(session);
+}
+
+static void report_soon(struct deliver_session *session)
+{
+    if (!session->report_waits) {
+        session->report_waits = true;
+        session->pending++;
+        loop_defer(session->worker->deps.out->loop, &session->report_task);
+    }
+}
+
+static void give_memory(struct deliver_session *session, uint64_t octets)
+{
+    pn_assert(session->reserved >= octets);
+    session->reserved -= octets;
+    policy_memory_give(session->worker->deps.limits, octets);
+}
+
+static void push_result(struct deliver_session *session, struct deliver_result *result)
+{
+    *session->results_end = result;
+    session->results_end = &result->next;
+    report_soon(session);
+}
+
+void deliver_session_result(struct deliver_session *session, struct deliver_result *result)
+{
+    give_memory(session, deliver_message_memory(result->job.size_octets));
+    push_result(session, result);
+}
+
+/* ---- loading ----------------------------------------------------------------------- */
+
+static struct deliver_order *order_next(const struct deliver_order *order)
+{
+    return (struct deliver_order *)(void *)order->task.next;
+}
+
+/* A job whose message could not be had goes back, as it was or for good. */
+static void return_unloaded(struct deliver_session *session, const struct queue_job *job,
+                            struct pn_str queue, int status)
+{
+    bool gone = status == PN_ENOENT || status == PN_ECORRUPT;
+
+    deliver_session_result(
+        session, deliver_result_new(queue, job, gone ? QUEUE_GONE : QUEUE_UNTRIED, NULL));
+}
+
+static void on_loaded(void *owner, struct spool_message *messages)
+{
+    struct deliver_session *session = owner;
+    bool wanted = session->state == SESSION_READY;
+
+    for (size_t i = 0; messages; i++) {
+        struct spool_message *message = messages;
+
+        pn_assert(i < session->loading);
+        messages = message->next;
+        message->next = NULL;
+        if (message->status != 0 || !wanted) {
+            return_unloaded(session, &session->loading_jobs[i], message->queue,
+                            message->status);
+            spool_message_free(&message);
+        } else {
+            message->job = session->loading_jobs[i];
+            LL_APPEND(session->loaded, message);
+            session->loaded_count++;
+        }
+    }
+    session->loading = 0;
+    if (session->out) {
+        deliver_session_step(session);
+    }
+    deliver_session_answered(session);
+}
+
+static void load(struct deliver_session *session)
+{
+    struct spool_job_key keys[DELIVER_JOBS_MAX];
+    struct deliver_order *order = session->orders;
+    uint64_t octets = 0;
+    size_t count = 0;
+
+    if (!order || session->loading > 0 || session->loaded_count > WINDOW_MAILS) {
+        return;
+    }
+    while (session->next_job < order->job_count && octets < LOAD_OCTETS) {
+        const struct queue_job *job = &order->jobs[session->next_job];
+        uint64_t needs = deliver_message_memory(job->size_octets);
+
+        if (!policy_memory_take(session->worker->deps.limits, needs)) {
+            loop_timer_after(session->worker->deps.out->loop, &session->memory_timer,
+                             MEMORY_RETRY_MS);
+            break;
+        }
+        session->reserved += needs;
+        octets += needs;
+        session->loading_jobs[count] = *job;
+        keys[count++] = (struct spool_job_key){
+            .queue = pn_str_z(order->queue), .due_ms = job->due_ms, .id = job->id};
+        session->next_job++;
+    }
+    if (count > 0) {
+        session->loading = count;
+        session->pending++;
+        spool_load(session->worker->deps.spool, session->worker->deps.out->loop, keys, count,
+                   on_loaded, session);
+    }
+    if (session->next_job == order->job_count) {
+        session->orders = order_next(order);
+        session->next_job = 0;
+        deliver_order_free(order);
+    }
+}
+
+static void on_memory_timer(struct pn_timer *timer)
+{
+    deliver_session_step(PN_CONTAINER(timer, struct deliver_session, memory_timer));
+}
+
+/* A job that was never loaded goes back as it was. */
+static void return_orders(struct deliver_session *session)
+{
+    while (session->orders) {
+        struct deliver_order *order = session->orders;
+
+        for (size_t i = session->next_job; i < order->job_count; i++) {
+            push_result(session, deliver_result_new(pn_str_z(order->queue), &order->jobs[i],
+                                                    QUEUE_UNTRIED, NULL));
+        }
+        session->next_job = 0;
+        session->orders = order_next(order);
+        deliver_order_free(order);
+    }
+}
+
+static void return_loaded(struct deliver_session *session)
+{
+    while (session->loaded) {
+        struct spool_message *message = session->loaded;
+
+        session->loaded = message->next;
+        message->next = NULL;
+        deliver_session_result(
+            session, deliver_result_new(message->queue, &message->job, QUEUE_UNTRIED, message));
+    }
+    session->loaded_count = 0;
+}
+
+/* ---- steps ------------------------------------------------------------------------- */
+
+static bool idle(const struct deliver_session *session)
+{
+    return !session->orders && !session->loaded && !session->mails && session->loading == 0;
+}
+
+void deliver_session_step(struct deliver_session *session)
+{
+    if (session->state == SESSION_READY) {
+        load(session);
+    }
+    while (session->loaded && out_session_wants_mail(session->out)) {
+        struct spool_message *message = session->loaded;
+
+        session->loaded = message->next;
+        message->next = NULL;
+        session->loaded_count--;
+        deliver_mail_begin(session, message);
+    }
+    if (session->state == SESSION_CLOSING && idle(session)) {
+        session->state = SESSION_QUITTING;
+        out_session_quit(session->out);
+    }
+    if (should_ask(session)) {
+        report_soon(session);
+    }
+}
+
+static void ended(struct deliver_session *session)
+{
+    struct deliver_report *report = PN_NEW(struct deliver_report);
+
+    out_session_free(&session->out);
+    session->state = SESSION_ENDED;
+    loop_timer_stop(session->worker->deps.out->loop, &session->memory_timer);
+    while (session->mails) {
+        deliver_mail_lost(session->mails);
+    }
+    return_loaded(session);
+    return_orders(session);
+    report_now(session);
+    report->kind = DELIVER_ENDED;
+    report->end = session->end;
+    memcpy(report->reason, session->reason, sizeof report->reason);
+    report_post(session, report);
+}
+
+static void set_reason(struct deliver_session *session, enum out_end end, struct pn_str reason)
+{
+    size_t len = reason.len < sizeof session->reason ? reason.len : sizeof session->reason - 1;
+
+    session->end = end;
+    memcpy(session->reason, reason.ptr, len);
+    session->reason[len] = '\0';
+}
+
+void deliver_session_abort(struct deliver_session *session, const char *reason)
+{
+    set_reason(session, OUT_END_LOST, pn_str_z(reason));
+    ended(session);
+}
+
+static void handle(struct deliver_session *session, const struct out_event *event)
+{
+    struct deliver_report *report;
+    struct deliver_mail *mail = event->mail ? event->mail->owner : NULL;
+
+    switch (event->kind) {
+    case OUT_EV_READY:
+        if (session->state == SESSION_OPENING) {
+            session->state = SESSION_READY;
+            (void)snprintf(session->peer, sizeof session->peer, "%.*s",
+                           PN_FMT(out_session_peer(session->out)));
+        }
+        report = PN_NEW(struct deliver_report);
+        report->kind = DELIVER_READY;
+        report_post(session, report);
+        break;
+    case OUT_EV_MORE:
+        break;
+    case OUT_EV_TEXT:
+        mail->wants_text = true;
+        break;
+    case OUT_EV_DONE:
+        deliver_mail_done(mail);
+        break;
+    case OUT_EV_LOST:
+        deliver_mail_lost(mail);
+        break;
+    case OUT_EV_ENDED:
+        set_reason(session, event->end, event->reason);
+        break;
+    }
+}
+
+static void on_session(struct out_session *out, void *owner)
+{
+    struct deliver_session *session = owner;
+    struct out_event event;
+
+    session->pending++; /* keeps it alive to the end of this function */
+    while (session->out && out_session_next(out, &event)) {
+        handle(session, &event);
+        if (event.kind == OUT_EV_ENDED) {
+            ended(session);
+        }
+    }
+    if (session->out) {
+        struct deliver_mail *mail, *next;
+
+        DL_FOREACH_SAFE (session->mails, mail, next) {
+            deliver_mail_text(mail);
+        }
+        deliver_session_step(session);
+    }
+    deliver_session_answered(session);
+}
+
+/* ---- orders and life --------------------------------------------------------------- */
+
+void deliver_session_jobs(struct deliver_session *session, struct deliver_order *jobs)
+{
+    struct deliver_order **end = &session->orders;
+
+    while (*end) {
+        end = (struct deliver_order **)(void *)&(*end)->task.next;
+    }
+    *end = jobs;
+    jobs->task.next = NULL;
+    session->asked = false;
+    if (session->state == SESSION_READY) {
+        deliver_session_step(session);
+    } else {
+        return_orders(session);
+    }
+}
+
+void deliver_session_close(struct deliver_session *session)
+{
+    if (session->state > SESSION_READY) {
+        return;
+    }
+    if (session->state == SESSION_OPENING) {
+        set_reason(session, OUT_END_CLEAN, PN_STR(""));
+        session->pending++;
+        ended(session);
+        deliver_session_answered(session);
+        return;
+    }
+    session->state = SESSION_CLOSING;
+    return_loaded(session);
+    return_orders(session);
+    deliver_session_step(session);
+}
+
+struct deliver_session *deliver_session_new(struct deliver_worker *worker,
+                                            struct deliver_order *open)
+{
+    struct deliver_session *session = PN_NEW(struct deliver_session);
+    struct out_options options = {
+        .conf = open->conf,
+        .domain = open->domain,
+        .window_mails = WINDOW_MAILS,
+        .window_octets = WINDOW_OCTETS,
+    };
+
+    session->id = open->session;
+    session->worker = worker;
+    session->deliver = open->deliver;
+    session->main_loop = open->main_loop;
+    session->domain = conf_domain_ref(open->domain);
+    session->results_end = &session->results;
+    session->report_task.on_run = on_report;
+    session->memory_timer.on_fire = on_memory_timer;
+    pn_log_child(&session->log, &worker->log);
+    session->out = out_session_new(worker->deps.out, &options, on_session, session);
+    HASH_ADD(hh, worker->sessions, id, sizeof session->id, session);
+    return session;
+}
+
+void deliver_session_answered(struct deliver_session *session)
+{
+    pn_assert(session->pending > 0);
+    session->pending--;
+    if (session->state == SESSION_ENDED && session->pending == 0) {
+        deliver_session_free(session);
+    }
+}
+
+void deliver_session_free(struct deliver_session *session)
+{
+    struct deliver_mail *mail, *next;
+
+    out_session_free(&session->out);
+    loop_timer_stop(session->worker->deps.out->loop, &session->memory_timer);
+    DL_FOREACH_SAFE (session->mails, mail, next) {
+        deliver_mail_free(mail);
+    }
+    while (session->loaded) {
+        struct spool_message *message = session->loaded;
+
+        session->loaded = message->next;
+        spool_message_free(&message);
+    }
+    while (session->orders) {
+        struct deliver_order *order = session->orders;
+
+        session->orders = order_next(order);
+        deliver_order_free(order);
+    }
+    while (session->results) {
+        struct deliver_result *result = session->results;
+
+        session->results = result->next;
+        deliver_result_free(result);
+    }
+    if (session->reserved > 0) {
+        give_memory(session, session->reserved);
+    }
+    HASH_DEL(session->worker->sessions, session);
+    conf_domain_unref(&session->domain);
+    free(session);
+}
