@@ -1,0 +1,29 @@
+/*
+ * conf/rules_priv.h - what must hold between options, and inside texts like host names.
+ *
+ * Called when every value was read without a mistake.
+ */
+#ifndef POSTERN_CONF_RULES_PRIV_H
+#define POSTERN_CONF_RULES_PRIV_H
+
+#include "syntax_priv.h"
+
+/* blocks[0] is the file's top level, the sections follow. */
+void conf_rules_main(struct conf_reader *reader, const struct conf_block *block,
+                     const struct conf *conf);
+/* Also fills the listener's endpoints. */
+void conf_rules_listener(struct conf_reader *reader, const struct conf_block *block,
+                         struct conf_listener *listener);
+void conf_rules_certificate(struct conf_reader *reader, const struct conf_block *block,
+                            const struct conf_certificate *certificate);
+/* Between the sections, when each is right in itself. */
+void conf_rules_listeners(struct conf_reader *reader, const struct conf *conf);
+
+/* Says why name cannot be a relay domain; true when it can. */
+bool conf_rules_domain_name(struct conf_reader *reader, struct pn_str name);
+/* Also fills the domain's targets. conf may be NULL. */
+void conf_rules_domain(struct conf_reader *reader, const struct conf_block *block,
+                       struct conf_domain *domain, const struct conf *conf,
+                       const struct pn_endpoint *own, size_t own_count);
+
+#endif
