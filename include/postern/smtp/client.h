@@ -82,7 +82,7 @@ struct smtp_client_event {
     struct smtp_client_mail *mail;
     struct smtp_reply reply;
     const char *stage; /* FAILED: "greeting", "EHLO", "MAIL FROM", "end of data", … */
-    bool busy;         /* FAILED: 421 between mails: a closing that is nobody's fault */
+    bool busy;         /* FAILED: 421 with no text under way: a closing that is nobody's fault */
 };
 
 struct smtp_client *smtp_client_new(const struct smtp_client_options *options);
@@ -91,6 +91,8 @@ void smtp_client_free(struct smtp_client **client);
 /* Takes a prefix of data and returns its length; short while an event waits. */
 size_t smtp_client_feed(struct smtp_client *client, struct pn_str data);
 bool smtp_client_next(struct smtp_client *client, struct smtp_client_event *out_event);
+/* What is to be sent. The caller consumes what it took, and looks again until it is empty:
+ * long envelopes are written as room is made. */
 struct pn_buf *smtp_client_output(struct smtp_client *client);
 
 unsigned smtp_client_capabilities(const struct smtp_client *client); /* enum smtp_capability */

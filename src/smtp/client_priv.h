@@ -1,0 +1,125 @@
+/*
+ * client_priv.h - what the parts of the client's half share: client.c reads replies,
+ * client_send.c writes commands, client_ehlo.c knows extensions.
+ */
+#ifndef POSTERN_SMTP_CLIENT_PRIV_H
+#define POSTERN_SMTP_CLIENT_PRIV_H
+
+#include "postern/smtp/body.h"
+#include "postern/smtp/client.h"
+
+#include "client_reply_priv.h"
+
+/* Commands stop being written while this much waits in output(). */
+#define SMTP_CLIENT_OUTPUT_ENOUGH (64u << 10)
+#define SMTP_CLIENT_OUTPUT_MAX    (8u << 20)
+
+enum smtp_client_state {
+    CLIENT_CONNECTED, /* the greeting has not come */
+    CLIENT_HELLO,     /* EHLO, LHLO or HELO was said */
+    CLIENT_CAPABLE,   /* the owner chooses: STARTTLS or go */
+    CLIENT_STARTTLS,  /* it was said */
+    CLIENT_HANDSHAKE, /* no octet belongs to us until smtp_client_secured */
+    CLIENT_READY,     /* mails may be handed in */
+    CLIENT_LEAVING,   /* QUIT follows the mails under way */
+    CLIENT_OVER,
+};
+
+/* What a reply answers. Consecutive RCPTs share one entry. */
+enum smtp_expect_kind {
+    EXPECT_GREETING,
+    EXPECT_EHLO,
+    EXPECT_LHLO,
+    EXPECT_HELO,
+    EXPECT_STARTTLS,
+    EXPECT_MAIL,
+    EXPECT_RCPT,
+    EXPECT_DATA,
+    EXPECT_END, /* of a text; for LMTP one for each recipient that was accepted */
+    EXPECT_DOT, /* of an empty text that a server without recipients asked for */
+    EXPECT_RSET,
+    EXPECT_CHECK_MAIL,
+    EXPECT_CHECK_RSET,
+    EXPECT_QUIT,
+};
+
+/* How far the commands of a mail have gone out. */
+enum smtp_flight_step {
+    FLIGHT_WAITING, /* none has */
+    FLIGHT_RCPT,    /* MAIL has; recipients follow */
+    FLIGHT_DATA,    /* all have; a 354 lets the text go */
+    FLIGHT_TEXT,    /* the owner hands in the text */
+    FLIGHT_SENT,    /* nothing is left to send; replies may be missing */
+};
+
+/* One mail under way. */
+struct smtp_flight {
+    struct smtp_flight *next; /* in the order in which they came, or were done */
+    struct smtp_client_mail *mail;
+    enum smtp_flight_step step;
+    size_t rcpt_end; /* recipients to be sent: all, or as many as were when MAIL was refused */
+    size_t rcpt_sent;
+    size_t rcpt_answered;
+    size_t accepted;    /* recipients */
+    size_t ended;       /* LMTP: recipients before this one have their final reply */
+    uint64_t text_left; /* octets that smtp_client_text will still bring */
+    bool opened;        /* MAIL was accepted */
+};
+
+struct smtp_expect {
+    enum smtp_expect_kind kind;
+    struct smtp_flight *flight;
+    size_t count; /* replies */
+};
+
+struct smtp_client {
+    struct smtp_client_options options;
+    enum smtp_client_state state;
+    struct smtp_reader reader;
+    struct pn_buf output;
+    struct smtp_stuffer stuffer;
+
+    unsigned capabilities;
+    uint64_t size_limit;
+    struct pn_buf greeting; /* the peer's own name */
+    struct pn_buf ehlo_lines;
+
+    struct smtp_expect *expects; /* a queue: the oldest first */
+    size_t expect_first, expect_count, expect_cap;
+
+    struct smtp_flight *flights; /* in the order in which they came */
+    struct smtp_flight *sending; /* the first that is not FLIGHT_SENT, or NULL */
+    struct smtp_flight *done;    /* events: to be named by DONE, in order */
+    size_t flight_count;
+    uint64_t flight_octets;
+    bool reset_due; /* the server may have a transaction open that no mail of ours uses */
+    struct smtp_reply check_reply;
+
+    /* At most one event of these kinds waits, and one TEXT. */
+    enum smtp_client_event_kind note;
+    bool note_waits;
+    bool text_waits;
+    struct smtp_reply note_reply;
+    const char *note_stage;
+    bool note_busy;
+};
+
+/* client.c */
+void smtp_client_expect(struct smtp_client *client, enum smtp_expect_kind kind,
+                        struct smtp_flight *flight, size_t count);
+/* All replies of a mail are there: it leaves the mails under way, and DONE will name it. */
+void smtp_client_finish(struct smtp_client *client, struct smtp_flight *flight);
+/* The reply of every recipient that has none yet. */
+void smtp_client_answer_open(struct smtp_client_mail *mail, const struct smtp_reply *reply);
+
+/* client_send.c */
+void smtp_client_write(struct smtp_client *client, struct pn_str data);
+void smtp_client_command(struct smtp_client *client, struct pn_str line,
+                         enum smtp_expect_kind kind);
+void smtp_client_hello(struct smtp_client *client, enum smtp_expect_kind kind);
+void smtp_client_advance(struct smtp_client *client); /* writes what may be written now */
+
+/* client_ehlo.c: takes the lines of an EHLO answer as the reader has them. */
+unsigned smtp_ehlo_parse(struct pn_str lines, uint64_t *out_size_limit);
+
+#endif
