@@ -242,7 +242,7 @@ static void fill_block(struct conf_block *block, cfg_t *cfg, struct conf_value *
                 (*next)[setting->count++] = split_value(opt->values[i]->string);
             }
         }
-        if (setting->count == 0 && (opt->flags & GIVEN)) {
+        if (setting->count == 0 && (opt->flags & GIVEN) && !parse_of(opt)->reader->failed) {
             /* Set, and then set again to an empty list, which calls nobody back. */
             conf_reader_mistake(parse_of(opt)->reader, 0, "option \"%s\" is set twice",
                                 opt->name);
