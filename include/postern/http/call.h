@@ -10,7 +10,7 @@
 struct http_call {
     const char *socket_path; /* a unix socket */
     const char *method;
-    const char *path; /* with its query, already encoded */
+    const char *path;   /* with its query, already encoded */
     struct pn_str body; /* JSON; empty: none */
     int64_t timeout_ms;
 };
