@@ -9,6 +9,17 @@
  * Each event but TEXT must be answered before feed() takes another byte. That is the
  * back-pressure, and it is why bytes that follow STARTTLS stay with the caller, who must
  * refuse to go on when there are any (FAULTS 2.1). TEXT: call next() again until false.
+ * While the peer does not take its replies feed() takes nothing either (FAULTS 4.14):
+ * with no event waiting and output() not empty, a short count means "send first".
+ *
+ * TEXT borrows from the data that was fed: it must stay as it is until next() has returned
+ * false. Text that came by BDAT and whose last line has no end gets a CR LF, so that it
+ * can go on by DATA. CHUNK carries the same facts about the text so far as END (a CR at the
+ * end of a chunk is counted with what follows it).
+ *
+ * EHLO and HELO: a 250 is written as our own, whatever its text. Any 421 ends the session,
+ * as does STRANGER, which takes no answer; a BDAT without a usable size is an ERROR, and
+ * STRANGER follows its answer (FAULTS 4.3).
  *
  * Order: the caller sends the greeting with smtp_server_greet first. A DATA or first BDAT
  * gives SMTP_EV_DATA: a 354 (for BDAT any 2xx or 3xx, which is not sent) lets the text
@@ -26,12 +37,12 @@
 struct smtp_server;
 
 struct smtp_server_options {
-    struct pn_str hostname;      /* borrowed for the server's life */
-    size_t command_length;       /* octets in a command line, CR LF included */
-    uint64_t message_octets;     /* announced by SIZE; beyond it text is thrown away */
-    bool normalise_newlines;     /* bare CR or LF become CR LF instead of refused */
-    bool starttls;               /* offer it */
-    bool secured;                /* TLS is on already */
+    struct pn_str hostname;  /* borrowed for the server's life */
+    size_t command_length;   /* octets in a command line, CR LF included */
+    uint64_t message_octets; /* announced by SIZE; beyond it text is thrown away */
+    bool normalise_newlines; /* bare CR or LF become CR LF instead of refused */
+    bool starttls;           /* offer it */
+    bool secured;            /* TLS is on already */
 };
 
 /* options are copied (hostname borrowed). */
