@@ -212,7 +212,8 @@ static void test_fields(void **state)
     (void)state;
     assert_string_equal(conf->hostname, "mx2.example.net");
     assert_string_equal(conf->spool, "/var/lib/postern");
-    assert_string_equal(conf->key_file, "");
+    assert_string_equal(conf->key_file, "/a//b");
+    assert_string_equal(conf->admin_group, "");
     assert_int_equal(conf->message_size_octets, 10 * 1024 * 1024);
     assert_int_equal(conf->workers, 3);
     assert_int_equal(conf->log_level, 0);
