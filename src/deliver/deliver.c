@@ -486,6 +486,11 @@ struct deliver *deliver_new(const struct deliver_deps *deps, struct conf *conf,
     struct domains *none = domains_new();
 
     deliver->deps = *deps;
+    deliver->deps.workers = pn_alloc_array(deps->worker_count, sizeof *deps->workers);
+    deliver->deps.worker_loops = pn_alloc_array(deps->worker_count, sizeof *deps->worker_loops);
+    memcpy(deliver->deps.workers, deps->workers, deps->worker_count * sizeof *deps->workers);
+    memcpy(deliver->deps.worker_loops, deps->worker_loops,
+           deps->worker_count * sizeof *deps->worker_loops);
     pn_log_child(&deliver->log, deps->log);
     deliver->conf = conf_ref(conf);
     deliver->domains = domains_ref(domains);
@@ -571,6 +576,8 @@ void deliver_free(struct deliver **deliver)
         free(slot);
     }
     queue_free(&d->queue);
+    free(d->deps.workers);
+    free(d->deps.worker_loops);
     conf_unref(&d->conf);
     domains_unref(&d->domains);
     free(d);

@@ -22,7 +22,7 @@ struct deliver_deps {
     struct stats_counters *counters;
     const struct queue_clock *clock;
     const struct pn_log *log;
-    struct deliver_worker **workers; /* borrowed */
+    struct deliver_worker **workers; /* the arrays are copied */
     struct loop **worker_loops;      /* of each */
     size_t worker_count;
     uint64_t seed;
