@@ -202,7 +202,8 @@ static void test_sections(void **state)
 static void test_fields(void **state)
 {
     struct conf *conf = helper_conf(PN_STR(
-        HOST "message_size = 10M\nworkers = 3\nlog_level = debug\nreverse_dns = off\n"
+        HOST "key_file = /a//b // c\nmessage_size = 10M\nworkers = 3\nlog_level = "
+             "debug\nreverse_dns = off\n"
              "probe_min = \"10s\"\nunlimited_networks = {\"192.0.2.77/24\", ::1}\n"
              "listener \"in\" { address = {\"0.0.0.0:25\", \"[::]:2525\"} starttls = no }\n"
              "listener \"out\" { address = \"127.0.0.1:26\" }\n"
