@@ -1,8 +1,8 @@
 /*
  * tls/tls_priv.h - what the parts of tls/ share.
  */
-#ifndef POSTERN_TLS_PRIV_H
-#define POSTERN_TLS_PRIV_H
+#ifndef POSTERN_TLS_TLS_PRIV_H
+#define POSTERN_TLS_TLS_PRIV_H
 
 #include "postern/tls/context.h"
 
