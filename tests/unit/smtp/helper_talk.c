@@ -170,8 +170,8 @@ static void answer(struct talk *talk, const struct smtp_event *event)
     if (event->kind == SMTP_EV_ERROR) {
         pn_assert(pn_buf_printf(&talk->trace, "/%s", reply.enhanced) == 0);
     }
-    if (event->kind == SMTP_EV_END) {
-        pn_buf_clear(&talk->text);
+    if (event->kind == SMTP_EV_END || event->kind == SMTP_EV_DATA) {
+        pn_buf_clear(&talk->text); /* A transaction may have ended without an END. */
     }
     smtp_server_reply(talk->server, &reply);
 }
