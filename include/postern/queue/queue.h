@@ -131,7 +131,12 @@ enum queue_action_kind {
     QUEUE_OPEN,   /* destination, queue (one of its), session: open it, then take */
     QUEUE_WAKE,   /* session: it is idle and there is work: take */
     QUEUE_PROBE,  /* destination, queue (one of its) */
-    QUEUE_EXPIRE, /* queue, job: waited too long; load it and park its recipients */
+    /*
+     * queue, job: waited too long; load it and park its recipients. It is given once, until
+     * the spool's notice; who cannot do it says so with queue_result (session 0, UNTRIED,
+     * or GONE when there is no such job).
+     */
+    QUEUE_EXPIRE,
     QUEUE_STATE,  /* destination: state changed to `state` for `reason`: log it */
 };
 enum queue_state { QUEUE_UNKNOWN, QUEUE_UP, QUEUE_DOWN, QUEUE_RAMP, QUEUE_HELD };
@@ -144,6 +149,7 @@ struct queue_action {
     uint64_t session;
     int64_t from_due_ms, until_ms;
     struct pn_id from_id;
+    size_t limit; /* READ: at most so many jobs; never more than QUEUE_PAGE */
     struct queue_job job;
     enum queue_state state, before; /* STATE */
     int64_t lasted_ms;              /* STATE: how long it was `before` */
