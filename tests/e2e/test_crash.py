@@ -1,0 +1,263 @@
+"""kill -9 under load, a full disk, a sync that fails: every 250 is kept.
+
+POSTERN_KILLS says how often the relay is killed (the long run does it 50 times).
+"""
+
+import os
+import random
+import re
+import shutil
+import smtplib
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import domain
+from harness import Primary, Relay, free_port, wait_for, without_trace
+
+KILLS = int(os.environ.get("POSTERN_KILLS", "8"))
+
+
+class Load:
+    """Clients that send without a pause and remember what was answered 250."""
+
+    def __init__(self, relay, clients=6, seed=1):
+        self.relay = relay
+        self.taken = {}  # marker -> text
+        self.maybe = set()  # sent to the end, and no answer was seen
+        self.refused = set()
+        self.lock = threading.Lock()
+        self.ends = threading.Event()
+        self.threads = [threading.Thread(target=self.client, args=(n, random.Random(seed * 100 + n))) for n in range(clients)]
+
+    def client(self, number, generator):
+        count = 0
+        connection = None
+        while not self.ends.is_set():
+            count += 1
+            marker = f"{number}-{count}-{generator.getrandbits(64):x}"
+            size = generator.choice([100, 4000, 60_000, 400_000])
+            body = b"".join(b"%060x\r\n" % generator.getrandbits(240) for _ in range(size // 62))
+            text = f"Subject: {marker}\r\n\r\n".encode() + body + b"end\r\n"
+            try:
+                connection = connection or smtplib.SMTP("127.0.0.1", self.relay.port, "client.example.net", timeout=30)
+                connection.ehlo_or_helo_if_needed()
+                connection.mail("sender@example.net")
+                connection.rcpt("user@example.org")
+                with self.lock:
+                    self.maybe.add(marker)
+                code, _ = connection.data(text)
+                with self.lock:
+                    self.maybe.discard(marker)
+                    if code == 250:
+                        self.taken[marker] = text
+                    else:
+                        self.refused.add(marker)
+            except (OSError, smtplib.SMTPException):
+                connection = None
+                time.sleep(0.02)
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ends.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def marker_of(text):
+    return re.search(rb"^Subject: (\S+)\r?$", text, re.M).group(1).decode()
+
+
+def account(load, primary):
+    """Every 250 arrived, whole; nothing that was refused did. Returns the duplicates."""
+    arrived = {}
+    for _, _, octets in primary.messages:
+        marker = marker_of(octets)
+        arrived.setdefault(marker, []).append(without_trace(octets))
+    lost = [m for m in load.taken if m not in arrived]
+    assert not lost, f"{len(lost)} of {len(load.taken)} acknowledged messages are lost"
+    for marker, text in load.taken.items():
+        assert all(copy == text for copy in arrived[marker]), f"{marker} is damaged"
+    wrong = [m for m in arrived if m in load.refused]
+    assert not wrong, f"{len(wrong)} refused messages were delivered"
+    return sum(len(copies) - 1 for copies in arrived.values())
+
+
+def test_kill_9_under_load(tmp_path):
+    generator = random.Random(42)
+    primary = Primary()
+    relay = Relay(tmp_path, domains={"example.org": domain(primary.port)}).start()
+    in_flight_kills = 0
+    with Load(relay) as load:
+        for number in range(KILLS):
+            if number == KILLS // 2:
+                primary.start()  # from here on it also delivers while it is killed
+            before = len(load.taken)
+            wait_for(lambda: len(load.taken) > before + 5, "mail is taken")
+            time.sleep(generator.random() * 0.4)
+            relay.kill()
+            in_flight_kills += number >= KILLS // 2
+            relay.start()
+    with relay:
+        wait_for(lambda: relay.queued() == 0, "everything is delivered", 120)
+        duplicates = account(load, primary)
+        primary.stop()
+    print(f"{len(load.taken)} acknowledged, {KILLS} kills, {duplicates} duplicates "
+          f"({in_flight_kills} kills while delivering)")
+    assert duplicates <= in_flight_kills * 2000  # what was under way, or waited for its sync
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, 96 MiB."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    image = tmp_path / "image"
+    with open(image, "wb") as f:
+        f.truncate(96 << 20)
+    made = subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], capture_output=True)
+    if made.returncode or subprocess.run(["mount", "-o", "loop", str(image), str(mount)], capture_output=True).returncode:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(mount)], capture_output=True).returncode:
+            pytest.skip("no file system can be mounted here")
+    yield mount
+    subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_a_full_disk_refuses_for_a_while_and_recovers(tmp_path, small_disk):
+    primary = Primary()
+    relay = Relay(small_disk, options={"free_space": '"1M"', "write_buffer": '"4M"'},
+                  domains={"example.org": domain(primary.port)})
+    with relay, Load(relay) as load:
+        # Somebody else fills the disk while mail comes in.
+        wait_for(lambda: len(load.taken) > 20, "mail is taken")
+        filler = small_disk / "filler"
+        with open(filler, "wb") as f:
+            try:
+                while True:
+                    f.write(b"x" * (1 << 20))
+                    f.flush()
+            except OSError:
+                pass
+        seen = len(load.refused)
+        wait_for(lambda: len(load.refused) > seen + 10, "mail is refused")
+        filler.unlink()
+        taken = len(load.taken)
+        wait_for(lambda: len(load.taken) > taken + 10, "and taken again, without a restart")
+        load.ends.set()
+        for thread in load.threads:
+            thread.join()
+        primary.start()
+        wait_for(lambda: relay.queued() == 0, "everything is delivered", 120)
+        duplicates = account(load, primary)
+        primary.stop()
+        print(f"{len(load.taken)} acknowledged, {len(load.refused)} refused, {duplicates} duplicates")
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_a_sync_that_fails_is_never_acknowledged(tmp_path):
+    primary = Primary()
+    # The daemon's fdatasync number 60 fails as a dying disk would, and every 90th after it.
+    relay = Relay(tmp_path, domains={"example.org": domain(primary.port)},
+                  wrap=["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",
+                        "-e", "inject=fdatasync:error=EIO:when=60+90"])
+    relay.start()
+    with Load(relay, clients=3) as load:
+        wait_for(lambda: "spool.failed" in relay.log(), "a sync failed")
+        wait_for(lambda: "spool.recovered" in relay.log(), "the spool works again, without a restart")
+        taken = len(load.taken)
+        wait_for(lambda: len(load.taken) > taken + 20, "mail is taken again")
+    relay.kill()
+    relay.wrap = []
+    with relay:
+        primary.start()
+        wait_for(lambda: relay.queued() == 0, "everything is delivered", 120)
+        account(load, primary)
+        primary.stop()
+
+
+def test_descriptors_run_out_and_come_back(tmp_path):
+    primary = Primary()
+    relay = Relay(tmp_path, options={"open_files": "50", "sessions_max": "5000", "sessions_per_network": "5000"},
+                  domains={"example.org": domain(primary.port)},
+                  wrap=["prlimit", "--nofile=200:200"])
+    import socket
+    with relay:
+        idle = []
+        for _ in range(260):
+            s = socket.socket()
+            s.settimeout(5)
+            s.connect(("127.0.0.1", relay.port))
+            idle.append(s)
+        for s in idle:
+            s.close()
+        client = wait_for(lambda: relay.answers() and relay.smtp(), "clients are served again")
+        client.sendmail("a@example.net", ["b@example.org"], b"Subject: x\r\n\r\ny\r\n")
+        client.quit()
+        assert relay.queued() == 1
+
+
+def test_thousand_clients_stay_within_the_memory_budget(tmp_path):
+    import psutil
+    import socket
+    relay = Relay(tmp_path, options={"memory": '"24M"', "sessions_max": "3000", "sessions_per_network": "3000"},
+                  domains={"example.org": domain(free_port())})
+    with relay:
+        process = psutil.Process(relay.process.pid)
+        before = process.memory_info().rss
+        text = b"Subject: big\r\n\r\n" + (b"x" * 70 + b"\r\n") * 14500
+        clients = []
+        for _ in range(1000):
+            s = socket.create_connection(("127.0.0.1", relay.port), timeout=120)
+            s.sendall(b"EHLO c.example.net\r\nMAIL FROM:<a@example.net>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n")
+            clients.append(s)
+        outcomes, lock, peak = [], threading.Lock(), [0]
+
+        def finish(part):
+            import select
+            state = {}
+            for s in part:
+                s.setblocking(False)
+                state[s] = [memoryview(text + b".\r\n"), b""]
+            while state:
+                readable, writable, _ = select.select(list(state), [s for s in state if state[s][0]], [], 60)
+                if not readable and not writable:
+                    break
+                for s in writable:
+                    try:
+                        state[s][0] = state[s][0][s.send(state[s][0][:65536]):]
+                    except BlockingIOError:
+                        pass
+                for s in readable:
+                    try:
+                        data = s.recv(4096)
+                    except ConnectionError:
+                        data = b""
+                    state[s][1] += data
+                    final = re.findall(rb"(?m)^(250 2\.0\.0|452)", state[s][1].split(b"354", 1)[-1])
+                    if final or not data:
+                        with lock:
+                            outcomes.append(final[0][:3] if final else b"")
+                        del state[s]
+
+        threads = [threading.Thread(target=finish, args=(clients[n::4],)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        while any(t.is_alive() for t in threads):
+            peak[0] = max(peak[0], process.memory_info().rss)
+            time.sleep(0.05)
+        for s in clients:
+            s.close()
+        print(f"{outcomes.count(b'250')} taken, {outcomes.count(b'452')} told 452, "
+              f"{(peak[0] - before) >> 20} MiB more resident at the peak")
+        assert len(outcomes) == 1000 and set(outcomes) <= {b"250", b"452"}
+        assert relay.queued() == outcomes.count(b"250")
+        # The budget, the store's buffers, and some room for a thousand sessions.
+        limit = (24 + 3 * 32 + 100) << 20
+        if "asan" not in str(relay.process.args):
+            assert peak[0] - before < limit

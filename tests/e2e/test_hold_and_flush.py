@@ -1,0 +1,127 @@
+"""The main job: mail for a dead primary is kept, and handed over when it is back."""
+
+import threading
+import time
+
+from conftest import domain
+from harness import Primary, Relay, free_port, wait_for, without_trace
+
+
+def send(relay, number, body=b"text", recipients=("user@example.org",)):
+    message = b"Subject: %d\r\nMessage-Id: <%d@example.net>\r\n\r\n%s\r\n" % (number, number, body)
+    client = relay.smtp()
+    client.sendmail("sender@example.net", list(recipients), message)
+    client.quit()
+    return message
+
+
+def test_mail_for_a_dead_primary_is_kept_and_arrives(relay, primary):
+    sent = [send(relay, n) for n in range(10)]
+    assert relay.queued() == 10
+    primary.start()
+    wait_for(lambda: primary.count() == 10, "all ten arrive")
+    assert sorted(without_trace(m[2]) for m in primary.messages) == sorted(sent)
+    wait_for(lambda: relay.queued() == 0, "the queue is empty")
+
+
+def test_first_delivery_within_six_seconds_of_the_ports_opening(relay, primary):
+    send(relay, 1)
+    wait_for(lambda: relay.json("status")["destinations"][0]["state"] == "down", "it is known to be down")
+    time.sleep(7)  # so that at least one probe has failed since
+    primary.start()
+    wait_for(lambda: primary.count() == 1, "it arrives")
+    assert primary.arrivals[0] - primary.opened < 6
+
+
+def test_kill_9_loses_nothing(relay, primary):
+    sent = [send(relay, n) for n in range(20)]
+    relay.kill()
+    relay.start()
+    assert relay.queued() == 20
+    primary.start()
+    wait_for(lambda: primary.count() >= 20, "all twenty arrive")
+    assert sorted(set(without_trace(m[2]) for m in primary.messages)) == sorted(sent)
+
+
+def test_each_recipient_has_its_own_fate(relay, primary):
+    primary.refuse = {"bad@example.org": "550 5.1.1 no such user", "later@example.org": "451 4.2.0 not now"}
+    send(relay, 1, recipients=["good@example.org", "bad@example.org", "later@example.org"])
+    primary.start()
+    wait_for(lambda: primary.count() == 1, "the good one gets it")
+    assert primary.messages[0][1] == ["good@example.org"]
+    wait_for(lambda: relay.json("status")["queue"]["parked"] == 1, "the refused one is parked")
+    rows = relay.json("queue", "list", "--parked")["messages"]
+    assert "no such user" in rows[0]["last_reply"]
+    waiting = relay.json("queue", "list")["messages"]
+    assert [r["recipients"] for r in waiting] == [["later@example.org"]]
+    primary.refuse = {}
+    relay.cli("flush", "example.org")
+    wait_for(lambda: primary.count() == 2, "a flush does not wait for the retry time")
+    assert primary.messages[1][1] == ["later@example.org"]
+
+
+def test_flush_wait_ends_when_the_queue_is_empty(relay, primary):
+    for n in range(30):
+        send(relay, n)
+    primary.start()
+    done = relay.cli("flush", "example.org", "--wait")
+    assert primary.count() == 30 and relay.queued() == 0
+    assert done.returncode == 0
+
+
+def test_domains_added_and_removed_while_running(tmp_path):
+    with Primary() as primary, Relay(tmp_path) as relay:
+        client = relay.smtp()
+        client.mail("a@example.net")
+        assert client.rcpt("b@added.example")[0] == 550
+        client.rset()
+        relay.cli("domain", "add", "added.example", "--target", f"127.0.0.1:{primary.port}",
+                  "--recipients", "any", "--when-up", "accept")
+        client.sendmail("a@example.net", ["b@added.example"], b"Subject: x\r\n\r\ny\r\n")
+        wait_for(lambda: primary.count() == 1, "delivered")
+        relay.cli("domain", "remove", "added.example")
+        client.mail("a@example.net")
+        wait_for(lambda: client.rcpt("b@added.example")[0] == 550, "removed")
+        client.quit()
+
+
+def test_a_changed_file_takes_effect_by_itself_and_a_broken_one_keeps_the_last_good(tmp_path, primary):
+    port = free_port()
+    with Relay(tmp_path, domains={"example.org": domain(port)}) as relay:
+        relay.write_domain("example.org", {"target": "{", "recipients": "{any}"})
+        broken = wait_for(lambda: relay.json("status")["broken"], "the broken file is shown")
+        assert broken[0]["name"] == "example.org" and broken[0]["in_force"] is True
+        send(relay, 1)
+        relay.write_domain("example.org", domain(primary.start().port))
+        wait_for(lambda: not relay.json("status")["broken"], "mended")
+        wait_for(lambda: primary.count() == 1, "and delivered to the new target")
+
+
+def test_stop_under_load_loses_nothing(tmp_path, primary):
+    relay = Relay(tmp_path, domains={"example.org": domain(primary.port)}).start()
+    taken, lock, ends = [], threading.Lock(), threading.Event()
+
+    def client(base):
+        number = base
+        while not ends.is_set():
+            number += 1
+            try:
+                message = send(relay, number)
+            except Exception:  # 421, or the connection is gone: not taken
+                continue
+            with lock:
+                taken.append(message)
+
+    threads = [threading.Thread(target=client, args=(1000 * n,)) for n in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(taken) > 50, "some were taken")
+    assert relay.stop() == 0
+    ends.set()
+    for thread in threads:
+        thread.join()
+    with relay:
+        primary.start()
+        wait_for(lambda: len({m[2] for m in primary.messages}) >= len(taken), "all that were taken arrive")
+        arrived = {without_trace(m[2]) for m in primary.messages}
+        assert set(taken) <= arrived
