@@ -92,6 +92,7 @@ static const struct row rows[] = {
     {"NUL in quotes", PN_STR("<\"a\0\"@b>"), SYNTAX, NONE},
     {"a tab in quotes", PN_STR("<\"a\t\"@b>"), SYNTAX, NONE},
     {"a newline behind a backslash", PN_STR("<\"a\\\n\"@b>"), SYNTAX, NONE},
+    {"UTF-8 behind a backslash", PN_STR("<\"\\\xc3\xbc\"@b>"), SYNTAX, NONE},
     {"an open quote", PN_STR("<\"a@b>"), SYNTAX, NONE},
     {"a backslash at the end", PN_STR("<\"a\\"), SYNTAX, NONE},
     {"text behind quotes", PN_STR("<\"a\"b@c>"), SYNTAX, NONE},

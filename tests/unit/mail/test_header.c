@@ -55,6 +55,8 @@ static const struct row rows[] = {
      PN_STR("Received: (x\r\nReceived: by mx2.example.net\r\n"), 2, "c"},
     {"an open quote ends with its field",
      PN_STR("Received: \"\\\r\nReceived: by mx2.example.net\r\n"), 2, "c"},
+    {"a backslash ends with its field",
+     PN_STR("Received: \"\\\r\nReceived: () by mx2.example.net\r\n"), 2, "c"},
     {"from us, by another", PN_STR("Received: from mx2.example.net by x; d\r\n"), 1, ""},
     {"a longer name", PN_STR("Received: by mx2.example.nets\r\n"), 1, ""},
     {"a shorter name", PN_STR("Received: by mx2.example.ne\r\n"), 1, ""},
