@@ -155,6 +155,11 @@ bool smtp_client_awaits_final(const struct smtp_client *client)
     return kind == EXPECT_END || kind == EXPECT_DOT;
 }
 
+uint64_t smtp_client_replies(const struct smtp_client *client)
+{
+    return client->replies;
+}
+
 /* ---- what has happened ---- */
 
 static void note(struct smtp_client *client, enum smtp_client_event_kind kind,
@@ -495,6 +500,7 @@ static void on_reply(struct smtp_client *client)
     struct smtp_expect expect;
 
     smtp_reader_get(&client->reader, &reply);
+    client->replies++;
     if (client->expect_count == 0) {
         on_unasked(client, &reply);
         return;

@@ -76,6 +76,7 @@ struct smtp_client {
     struct smtp_client_options options;
     enum smtp_client_state state;
     struct smtp_reader reader;
+    uint64_t replies; /* that have come whole */
     struct pn_buf output;
     struct smtp_stuffer stuffer;
 

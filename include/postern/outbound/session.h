@@ -68,11 +68,11 @@ typedef void out_event_fn(struct out_session *session, void *owner);
 typedef void out_line_fn(void *owner, char direction, struct pn_str line);
 
 struct out_options {
-    struct conf *conf;           /* name, time-outs; a reference is taken */
-    struct conf_domain *domain;  /* target, service, tls; a reference is taken */
-    bool check;                  /* a probe: MAIL and RSET before READY */
-    out_line_fn *on_line;        /* or NULL */
-    unsigned window_mails;       /* see smtp/client.h */
+    struct conf *conf;          /* name, time-outs; a reference is taken */
+    struct conf_domain *domain; /* target, service, tls; a reference is taken */
+    bool check;                 /* a probe: MAIL and RSET before READY */
+    out_line_fn *on_line;       /* or NULL */
+    unsigned window_mails;      /* see smtp/client.h */
     size_t window_octets;
 };
 

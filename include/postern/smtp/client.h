@@ -41,9 +41,9 @@ enum smtp_capability {
 struct smtp_client_options {
     struct pn_str hostname; /* what we say in EHLO; borrowed for the client's life */
     bool lmtp;
-    unsigned window_mails;   /* mails under way without a final reply, at most; 1: no more than
-                                the protocol's own steps */
-    size_t window_octets;    /* and their octets */
+    unsigned window_mails; /* mails under way without a final reply, at most; 1: no more than
+                              the protocol's own steps */
+    size_t window_octets;  /* and their octets */
     unsigned capabilities_off; /* do not use these, whatever the server offers */
 };
 
@@ -61,17 +61,17 @@ struct smtp_client_mail {
     enum mail_ret ret;
     struct pn_str envid;
     struct smtp_reply *replies; /* one for each recipient; the caller's memory, filled in */
-    bool last_octet_sent; /* it is in output(): from here on a lost session is in doubt */
-    void *owner;          /* the caller's */
+    bool last_octet_sent;       /* it is in output(): from here on a lost session is in doubt */
+    void *owner;                /* the caller's */
 };
 
 enum smtp_client_event_kind {
-    SMTP_CLIENT_EV_EHLO,  /* greeted, and EHLO was answered: see smtp_client_capabilities.
-                             Call smtp_client_starttls or smtp_client_go */
-    SMTP_CLIENT_EV_TLS,   /* 220 to STARTTLS: make the handshake, then smtp_client_secured */
-    SMTP_CLIENT_EV_NO_TLS, /* STARTTLS was refused; the session is still of use */
-    SMTP_CLIENT_EV_TEXT,  /* mail: its text may go; see smtp_client_text */
-    SMTP_CLIENT_EV_DONE,  /* mail: all its replies are there */
+    SMTP_CLIENT_EV_EHLO,    /* greeted, and EHLO was answered: see smtp_client_capabilities.
+                               Call smtp_client_starttls or smtp_client_go */
+    SMTP_CLIENT_EV_TLS,     /* 220 to STARTTLS: make the handshake, then smtp_client_secured */
+    SMTP_CLIENT_EV_NO_TLS,  /* STARTTLS was refused; the session is still of use */
+    SMTP_CLIENT_EV_TEXT,    /* mail: its text may go; see smtp_client_text */
+    SMTP_CLIENT_EV_DONE,    /* mail: all its replies are there */
     SMTP_CLIENT_EV_CHECKED, /* the answer to smtp_client_check: reply */
     SMTP_CLIENT_EV_FAILED,  /* the session is of no more use: reply (code 0: junk), stage */
     SMTP_CLIENT_EV_QUIT,    /* our QUIT was answered */
@@ -82,7 +82,7 @@ struct smtp_client_event {
     struct smtp_client_mail *mail;
     struct smtp_reply reply;
     const char *stage; /* FAILED: "greeting", "EHLO", "MAIL FROM", "end of data", … */
-    bool busy;         /* FAILED: 421 with no text under way: a closing that is nobody's fault */
+    bool busy; /* FAILED: 421 with no text under way: a closing that is nobody's fault */
 };
 
 struct smtp_client *smtp_client_new(const struct smtp_client_options *options);
@@ -95,8 +95,8 @@ bool smtp_client_next(struct smtp_client *client, struct smtp_client_event *out_
  * long envelopes are written as room is made. */
 struct pn_buf *smtp_client_output(struct smtp_client *client);
 
-unsigned smtp_client_capabilities(const struct smtp_client *client); /* enum smtp_capability */
-uint64_t smtp_client_size_limit(const struct smtp_client *client);   /* of SIZE; 0: none */
+unsigned smtp_client_capabilities(const struct smtp_client *client);  /* enum smtp_capability */
+uint64_t smtp_client_size_limit(const struct smtp_client *client);    /* of SIZE; 0: none */
 struct pn_str smtp_client_greeting(const struct smtp_client *client); /* the peer's own name */
 /* The lines of the last EHLO answer, printable, separated by '\n'. */
 struct pn_str smtp_client_ehlo_lines(const struct smtp_client *client);
@@ -122,5 +122,6 @@ void smtp_client_quit(struct smtp_client *client);
 /* Is a reply awaited, and for what? NULL: none. For time-outs and words in the log. */
 const char *smtp_client_awaits(const struct smtp_client *client);
 bool smtp_client_awaits_final(const struct smtp_client *client); /* the reply to a text */
+uint64_t smtp_client_replies(const struct smtp_client *client);  /* that have come whole */
 
 #endif

@@ -175,9 +175,10 @@ static const struct dialogue rows[] = {
                     "<554 no recipients\n=DONE 0: 550 no\n"},
     {.name = "DATA refused as everybody was",
      .mails = {&one, &one},
-     .script = PIPE ">MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n>DATA\n"
-                    "<250 ok\n<550 no\n<554 5.5.1 no recipients\n>RSET\n"
-                    ">MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n>DATA\n=DONE 0: 550 no\n"},
+     .script =
+         PIPE ">MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n>DATA\n"
+              "<250 ok\n<550 no\n<554 5.5.1 no recipients\n>RSET\n"
+              ">MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n>DATA\n=DONE 0: 550 no\n"},
     {.name = "MAIL refused, the rest is noise",
      .mails = {&two},
      .script = PIPE

@@ -1,0 +1,125 @@
+/*
+ * session_priv.h - what the parts of a session share: session.c is its life and its owner's
+ * calls, connect.c finds a host that takes a connection, talk.c speaks with it, watch.c is
+ * for people who look on.
+ */
+#ifndef POSTERN_OUTBOUND_SESSION_PRIV_H
+#define POSTERN_OUTBOUND_SESSION_PRIV_H
+
+#include "postern/outbound/session.h"
+#include "postern/route/route.h"
+
+#define OUT_STAGGER_MS      250          /* RFC 8305 5 */
+#define OUT_UNSENT_MAX      (256u << 10) /* octets on their way to the peer */
+#define OUT_HOST_REASON_MAX 512
+#define OUT_REASON_MAX      (17 * OUT_HOST_REASON_MAX) /* 16 hosts, and what is said of the end */
+#define OUT_PEER_CHARS      (256 + PN_IP_CHARS + 16)
+#define OUT_QUIT_MS         PN_SECONDS(10) /* how long a reply to QUIT is worth */
+
+enum out_state {
+    OUT_RESOLVING, /* the addresses of a host are asked for */
+    OUT_RACING,    /* connections to them are being made */
+    OUT_GREETING,  /* greeting, EHLO, STARTTLS, check: what comes before READY */
+    OUT_HANDSHAKE, /* of TLS */
+    OUT_READY,
+    OUT_LEAVING, /* QUIT follows the mails under way */
+    OUT_ENDED,
+};
+
+/* One of a host's two questions to the DNS. */
+struct out_lookup {
+    struct resolver_query query;
+    struct out_session *session;
+    bool answered;
+    enum resolver_status status;
+    char why[128];
+    struct pn_ip ips[ROUTE_ADDRESSES_MAX];
+    size_t count;
+};
+
+enum out_try_state { OUT_UNTRIED, OUT_CONNECTING, OUT_TRIED };
+
+/* One of a host's addresses. */
+struct out_try {
+    enum out_try_state state;
+    struct pn_ip ip;
+    struct stream *stream; /* while connecting */
+    struct pn_mono deadline;
+};
+
+/* Why the deadline is set. */
+enum out_wait { OUT_WAIT_NOTHING, OUT_WAIT_REPLY, OUT_WAIT_FINAL, OUT_WAIT_SENDING };
+
+struct out_session {
+    struct out_deps deps;
+    struct out_options options;
+    out_event_fn *on_event;
+    void *owner;
+    enum out_state state;
+    struct pn_timer timer;
+
+    /* The host that is being tried. */
+    size_t target;
+    struct out_lookup v6, v4;
+    struct out_try tries[ROUTE_ADDRESSES_MAX];
+    size_t try_count;
+    size_t current; /* the address that we are connected to */
+    struct pn_mono last_start;
+    bool clear; /* TLS has failed at this address, and may be done without */
+
+    /* What became of the hosts that were tried. */
+    size_t failures, loops, busies;
+    char host_reason[OUT_HOST_REASON_MAX]; /* what went wrong last with this host */
+    struct pn_buf reason;                  /* and with all before it, then of the end */
+
+    /* The connection that is used. */
+    struct stream *stream;
+    struct smtp_client *client; /* kept after the end, for what it knows of the peer */
+    bool secured;
+    char peer[OUT_PEER_CHARS];
+    enum out_wait waits;
+    uint64_t replies; /* of the client, when the deadline was set */
+    bool was_unsent;  /* octets were on their way after the last look */
+
+    struct smtp_client_mail **mails; /* under way, in the order in which they came */
+    size_t mail_count, mail_cap;
+    struct smtp_client_mail *text_mail; /* whose text the owner hands in */
+
+    struct out_event *events; /* for the owner, from `event_first` on */
+    size_t event_first, event_count, event_cap;
+    struct loop_task wake;
+    bool wake_pending;
+    bool freed; /* only the wake-up that is still to come knows this session */
+
+    struct pn_buf seen[2]; /* on_line: the unfinished lines, theirs and ours */
+};
+
+/* session.c */
+void out_event_push(struct out_session *session, enum out_event_kind kind,
+                    struct smtp_client_mail *mail);
+/* Ends the session: every mail under way is LOST, and ENDED follows. */
+void out_session_end(struct out_session *session, enum out_end end, const char *format, ...)
+    PN_PRINTF(3, 4);
+void out_session_drop_mail(struct out_session *session, struct smtp_client_mail *mail);
+const struct conf_target *out_session_target(const struct out_session *session);
+
+/* connect.c */
+void out_connect_begin(struct out_session *session); /* the host session->target */
+/* The address that we are connected to is of no use: notes why (FAILED, LOOP or BUSY, and
+ * a sentence), and tries the next. */
+void out_connect_failed(struct out_session *session, enum out_end why, const char *format, ...)
+    PN_PRINTF(3, 4);
+void out_connect_again(struct out_session *session); /* to the same address, in clear */
+void out_connect_tick(struct out_session *session);  /* the timer, while racing */
+void out_connect_cancel(struct out_session *session);
+
+/* talk.c */
+void out_talk_begin(struct out_session *session); /* session->stream is open */
+void out_talk_pump(struct out_session *session);
+void out_talk_tick(struct out_session *session); /* the timer, while talking */
+
+/* watch.c */
+void out_watch_data(struct out_session *session, char direction, struct pn_str data);
+void out_watch_note(struct out_session *session, const char *format, ...) PN_PRINTF(2, 3);
+
+#endif

@@ -1,0 +1,399 @@
+/*
+ * talk.c - speaks with the host that took the connection.
+ *
+ * pump() carries octets between stream and client and events from the client to the owner,
+ * until nothing moves. Up to READY whatever goes wrong is told to connect.c, which tries
+ * the next address. From READY on it ends the session; mails under way are then LOST, and
+ * an end with none under way is nobody's fault (FAULTS 4.10).
+ *
+ * One deadline watches over what the peer owes us: a reply, the reply to a text, or taking
+ * the octets on their way. It is set anew by each whole reply, and when the last octet has
+ * left; a peer that sends its reply octet by octet does not move it.
+ */
+#include "session_priv.h"
+
+#include "postern/base/assert.h"
+
+#include <stdio.h>
+
+static bool talks(const struct out_session *session)
+{
+    return session->state == OUT_GREETING || session->state == OUT_READY ||
+           session->state == OUT_LEAVING;
+}
+
+/* ---- how it goes wrong ---- */
+
+/* "421 4.3.2 Later", or for junk what is wrong with it. */
+static void describe(const struct smtp_reply *reply, struct pn_buf *out)
+{
+    if (reply->code == 0) {
+        (void)!pn_buf_append_z(out, reply->text);
+    } else {
+        (void)!smtp_reply_format(reply, out);
+    }
+}
+
+static const char *before_stage(const char *stage)
+{
+    return pn_str_eq(pn_str_z(stage), PN_STR("greeting"))       ? "as its"
+           : pn_str_eq(pn_str_z(stage), PN_STR("message text")) ? "in the middle of the"
+           : pn_str_eq(pn_str_z(stage), PN_STR("idle session")) ? "in an"
+                                                                : "in reply to";
+}
+
+/* The session is of no more use, at whatever state it is. */
+static void break_off(struct out_session *session, enum out_end end, const char *what)
+{
+    bool idle = session->mail_count == 0;
+
+    if (session->state == OUT_GREETING || session->state == OUT_HANDSHAKE) {
+        out_connect_failed(session, end == OUT_END_BUSY ? end : OUT_END_FAILED, "%s: %s",
+                           session->peer, what);
+    } else if (session->state == OUT_LEAVING && idle) {
+        out_session_end(session, OUT_END_CLEAN, "%s: %s", session->peer, what);
+    } else if (end == OUT_END_BUSY) {
+        out_session_end(session, OUT_END_BUSY, "%s: %s", session->peer, what);
+    } else {
+        out_session_end(session, idle ? OUT_END_CLEAN : OUT_END_LOST, "%s: %s", session->peer,
+                        what);
+    }
+}
+
+static void break_off_reply(struct out_session *session, enum out_end end,
+                            const struct smtp_reply *reply, const char *stage)
+{
+    struct pn_buf what;
+
+    pn_buf_init(&what, OUT_REASON_MAX);
+    describe(reply, &what);
+    (void)!pn_buf_printf(&what, " %s %s", before_stage(stage), stage);
+    (void)!pn_buf_append_char(&what, '\0');
+    break_off(session, end, pn_buf_str(&what).ptr);
+    pn_buf_fini(&what);
+}
+
+/* What the peer still owed us when the connection ended or the time was over. */
+static void owed(const struct out_session *session, char *out, size_t size)
+{
+    const char *stage = session->client ? smtp_client_awaits(session->client) : NULL;
+
+    if (session->state == OUT_HANDSHAKE) {
+        snprintf(out, size, "TLS handshake");
+    } else if (!stage) {
+        snprintf(out, size, "%s", session->text_mail ? "message text" : "idle session");
+    } else if (pn_str_eq(pn_str_z(stage), PN_STR("greeting"))) {
+        snprintf(out, size, "greeting");
+    } else {
+        snprintf(out, size, "reply to %s", stage);
+    }
+}
+
+/* ---- TLS ---- */
+
+static void on_handshake(struct out_session *session);
+
+static void on_stream(struct stream *stream, void *owner)
+{
+    struct out_session *session = owner;
+
+    (void)stream;
+    if (session->state == OUT_HANDSHAKE) {
+        on_handshake(session);
+    } else {
+        out_talk_pump(session);
+    }
+}
+
+static void on_no_tls(struct out_session *session, const char *why)
+{
+    if (session->options.domain->tls == CONF_TLS_ENCRYPT) {
+        out_connect_failed(session, OUT_END_FAILED, "%s: %s, and the domain wants encryption",
+                           session->peer, why);
+        return;
+    }
+    out_watch_note(session, "%s: going on in clear", why);
+    out_connect_again(session);
+}
+
+/*
+ * Octets that came behind the 220 are not the peer's but an attacker's, who wants them read
+ * as if they had come through TLS (FAULTS 2.2). No other address is tried either.
+ */
+static void begin_tls(struct out_session *session)
+{
+    struct loop *loop = session->deps.loop;
+
+    if (stream_peek(session->stream).len > 0) {
+        out_session_end(session, OUT_END_FAILED,
+                        "%s: plaintext was injected between STARTTLS and TLS: an attack",
+                        session->peer);
+        return;
+    }
+    session->state = OUT_HANDSHAKE;
+    session->stream =
+        tls_connect(session->deps.tls, session->stream, out_session_target(session)->host);
+    session->stream->on_event = on_stream;
+    session->stream->owner = session;
+    loop_timer_after(loop, &session->timer, session->options.conf->connect_timeout_ms);
+}
+
+static void on_handshake(struct out_session *session)
+{
+    char why[256];
+
+    switch (stream_get_state(session->stream)) {
+    case STREAM_CONNECTING:
+        break;
+    case STREAM_OPEN:
+        session->secured = true;
+        session->state = OUT_GREETING;
+        session->waits = OUT_WAIT_NOTHING;
+        smtp_client_secured(session->client);
+        out_talk_pump(session);
+        break;
+    case STREAM_ENDED:
+    case STREAM_FAILED:
+        snprintf(why, sizeof why, "%s", stream_error(session->stream));
+        on_no_tls(session, why[0] ? why : "the TLS handshake was broken off");
+        break;
+    }
+}
+
+/*
+ * With TLS 1.3 a peer's refusal of our handshake arrives when ours is done, so a failure
+ * of the stream before READY may be one too.
+ */
+static void on_closed(struct out_session *session)
+{
+    char what[256];
+    char open[64];
+    bool failed = stream_get_state(session->stream) == STREAM_FAILED;
+
+    if (failed && session->state == OUT_GREETING && session->secured) {
+        on_no_tls(session, stream_error(session->stream));
+        return;
+    }
+    owed(session, open, sizeof open);
+    snprintf(what, sizeof what, "%s (%s)",
+             failed ? stream_error(session->stream) : "the connection was closed", open);
+    break_off(session, OUT_END_LOST, what);
+}
+
+/* ---- the client's events ---- */
+
+static void become_ready(struct out_session *session)
+{
+    session->state = OUT_READY;
+    out_event_push(session, OUT_EV_READY, NULL);
+}
+
+static void go(struct out_session *session)
+{
+    smtp_client_go(session->client);
+    if (session->options.check) {
+        smtp_client_check(session->client);
+    } else {
+        become_ready(session);
+    }
+}
+
+static void on_ehlo(struct out_session *session)
+{
+    struct pn_str own = pn_str_z(session->options.conf->hostname);
+    int tls = session->options.domain->tls;
+    bool offered = smtp_client_capabilities(session->client) & SMTP_CAP_STARTTLS;
+
+    if (pn_str_eq_nocase(smtp_client_greeting(session->client), own)) {
+        out_connect_failed(session, OUT_END_LOOP, "%s: it greets with our own name: a loop",
+                           session->peer);
+    } else if (session->secured) {
+        go(session);
+    } else if (offered && tls != CONF_TLS_NONE && !session->clear && session->deps.tls) {
+        smtp_client_starttls(session->client);
+    } else if (tls == CONF_TLS_ENCRYPT) {
+        out_connect_failed(session, OUT_END_FAILED,
+                           "%s: it does not offer STARTTLS, and the domain wants encryption",
+                           session->peer);
+    } else {
+        go(session);
+    }
+}
+
+static void on_starttls_refused(struct out_session *session, const struct smtp_reply *reply)
+{
+    if (session->options.domain->tls == CONF_TLS_ENCRYPT) {
+        break_off_reply(session, OUT_END_FAILED, reply, "STARTTLS");
+    } else {
+        go(session);
+    }
+}
+
+static void on_checked(struct out_session *session, const struct smtp_reply *reply)
+{
+    if (smtp_reply_ok(reply)) {
+        become_ready(session);
+    } else {
+        break_off_reply(session, OUT_END_FAILED, reply, "MAIL FROM");
+    }
+}
+
+static void on_event(struct out_session *session, const struct smtp_client_event *event)
+{
+    switch (event->kind) {
+    case SMTP_CLIENT_EV_EHLO:
+        on_ehlo(session);
+        break;
+    case SMTP_CLIENT_EV_TLS:
+        begin_tls(session);
+        break;
+    case SMTP_CLIENT_EV_NO_TLS:
+        on_starttls_refused(session, &event->reply);
+        break;
+    case SMTP_CLIENT_EV_TEXT:
+        session->text_mail = event->mail;
+        out_event_push(session, OUT_EV_TEXT, event->mail);
+        break;
+    case SMTP_CLIENT_EV_DONE:
+        out_session_drop_mail(session, event->mail);
+        out_event_push(session, OUT_EV_DONE, event->mail);
+        break;
+    case SMTP_CLIENT_EV_CHECKED:
+        on_checked(session, &event->reply);
+        break;
+    case SMTP_CLIENT_EV_FAILED:
+        break_off_reply(session, event->busy ? OUT_END_BUSY : OUT_END_LOST, &event->reply,
+                        event->stage);
+        break;
+    case SMTP_CLIENT_EV_QUIT:
+        out_session_end(session, OUT_END_CLEAN, "%s: all done", session->peer);
+        break;
+    }
+}
+
+/* ---- octets ---- */
+
+static bool take_input(struct out_session *session)
+{
+    struct pn_str data = stream_peek(session->stream);
+    size_t taken = data.len > 0 ? smtp_client_feed(session->client, data) : 0;
+
+    if (taken > 0) {
+        out_watch_data(session, '<', pn_str_sub(data, 0, taken));
+        stream_consume(session->stream, taken);
+    }
+    return taken > 0;
+}
+
+static void give_output(struct out_session *session)
+{
+    struct pn_buf *output = smtp_client_output(session->client);
+
+    while (output->len > 0 && stream_unsent(session->stream) < OUT_UNSENT_MAX) {
+        out_watch_data(session, '>', pn_buf_str(output));
+        stream_write(session->stream, pn_buf_str(output));
+        pn_buf_consume(output, output->len);
+        output = smtp_client_output(session->client);
+    }
+}
+
+/* ---- the deadline ---- */
+
+static enum out_wait find_wait(const struct out_session *session, size_t unsent)
+{
+    return smtp_client_awaits_final(session->client) ? OUT_WAIT_FINAL
+           : smtp_client_awaits(session->client)     ? OUT_WAIT_REPLY
+           : unsent > 0                              ? OUT_WAIT_SENDING
+                                                     : OUT_WAIT_NOTHING;
+}
+
+static int64_t allowance(const struct out_session *session, enum out_wait wait)
+{
+    const struct conf *conf = session->options.conf;
+
+    if (session->state == OUT_LEAVING && session->mail_count == 0) {
+        return OUT_QUIT_MS;
+    }
+    return wait == OUT_WAIT_FINAL ? conf->final_timeout_ms : conf->reply_timeout_ms;
+}
+
+static void watch_time(struct out_session *session)
+{
+    size_t unsent = stream_unsent(session->stream);
+    enum out_wait wait = find_wait(session, unsent);
+    uint64_t replies = smtp_client_replies(session->client);
+    bool moved = replies != session->replies || (session->was_unsent && unsent == 0);
+
+    if (wait == OUT_WAIT_NOTHING) {
+        loop_timer_stop(session->deps.loop, &session->timer);
+    } else if (wait != session->waits || moved) {
+        loop_timer_after(session->deps.loop, &session->timer, allowance(session, wait));
+    }
+    if (session->was_unsent && unsent == 0 && session->text_mail) {
+        out_event_push(session, OUT_EV_MORE, session->text_mail);
+    }
+    session->waits = wait;
+    session->replies = replies;
+    session->was_unsent = unsent > 0;
+}
+
+void out_talk_tick(struct out_session *session)
+{
+    struct pn_buf what;
+    char open[64];
+
+    if (session->state == OUT_HANDSHAKE) {
+        on_no_tls(session, "the TLS handshake was not done in time");
+        return;
+    }
+    owed(session, open, sizeof open);
+    pn_buf_init(&what, 256);
+    (void)!pn_buf_printf(&what, "no %s within ",
+                         session->waits == OUT_WAIT_SENDING ? "octet was taken" : open);
+    (void)!pn_duration_format(allowance(session, session->waits), &what);
+    (void)!pn_buf_append_char(&what, '\0');
+    break_off(session, OUT_END_LOST, pn_buf_str(&what).ptr);
+    pn_buf_fini(&what);
+}
+
+void out_talk_pump(struct out_session *session)
+{
+    struct smtp_client_event event;
+
+    do {
+        while (talks(session) && smtp_client_next(session->client, &event)) {
+            on_event(session, &event);
+        }
+        if (!talks(session)) {
+            return;
+        }
+        give_output(session);
+    } while (take_input(session));
+    if (stream_get_state(session->stream) == STREAM_OPEN) {
+        watch_time(session);
+    } else {
+        on_closed(session);
+    }
+}
+
+void out_talk_begin(struct out_session *session)
+{
+    struct smtp_client_options options = {
+        .hostname = pn_str_z(session->options.conf->hostname),
+        .lmtp = session->options.domain->service == CONF_LMTP,
+        .window_mails = session->options.window_mails,
+        .window_octets = session->options.window_octets,
+    };
+
+    smtp_client_free(&session->client);
+    session->client = smtp_client_new(&options);
+    session->state = OUT_GREETING;
+    session->secured = false;
+    session->waits = OUT_WAIT_NOTHING;
+    session->replies = 0;
+    session->was_unsent = false;
+    session->stream->on_event = on_stream;
+    session->stream->owner = session;
+    out_watch_note(session, "connected to %s", session->peer);
+    out_talk_pump(session);
+}
