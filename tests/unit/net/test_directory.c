@@ -157,6 +157,42 @@ static void test_too_many_names_become_one_call(void **state)
     scene_fini(&scene);
 }
 
+static unsigned long kernel_queue_max(void)
+{
+    FILE *file = fopen("/proc/sys/fs/inotify/max_queued_events", "re");
+    unsigned long events = 0;
+
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%lu", &events), 1);
+    (void)fclose(file);
+    return events;
+}
+
+/* Few names, but more events than the kernel keeps. */
+static void test_lost_events_become_one_call(void **state)
+{
+    struct scene scene;
+    unsigned long events = kernel_queue_max() + 10;
+    char a[128];
+    char b[128];
+
+    (void)state;
+    scene_init(&scene);
+    make_file(&scene, "a");
+    make_file(&scene, "b");
+    in_scene(&scene, "a", a);
+    in_scene(&scene, "b", b);
+    for (unsigned long i = 0; i < events; i++) {
+        assert_int_equal(chmod(i % 2 ? a : b, 0600), 0); /* the same twice would be merged */
+    }
+    scene_want(&scene, "");
+    rig_run(&scene.rig);
+    assert_int_equal(scene.calls, 1);
+    remove_file(&scene, "a");
+    remove_file(&scene, "b");
+    scene_fini(&scene);
+}
+
 struct replacement {
     struct scene scene;
     struct pn_timer timer;
@@ -220,6 +256,7 @@ int main(void)
         cmocka_unit_test(test_each_name_once),
         cmocka_unit_test(test_renames_removals_and_freeing_inside),
         cmocka_unit_test(test_too_many_names_become_one_call),
+        cmocka_unit_test(test_lost_events_become_one_call),
         cmocka_unit_test(test_directory_that_is_replaced_is_watched_again),
         cmocka_unit_test(test_error_names_the_directory),
         cmocka_unit_test(test_loop_drops_a_watch_that_is_left),

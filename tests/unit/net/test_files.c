@@ -114,6 +114,20 @@ static void test_what_is_missing(void **state)
     place_fini(&place);
 }
 
+static void test_write_that_fails_leaves_nothing_behind(void **state)
+{
+    struct place place;
+    struct pn_err err = {0};
+
+    (void)state;
+    place_init(&place);
+    assert_int_equal(place.files->ops->make_directory(place.files, place.path, 0700, NULL), 0);
+    assert_true(place.files->ops->write(place.files, place.path, PN_STR("x"), 0600, &err) < 0);
+    assert_non_null(strstr(err.text, "cannot replace"));
+    assert_int_equal(rmdir(place.path), 0);
+    place_fini(&place);
+}
+
 static void test_shred_overwrites_before_it_removes(void **state)
 {
     struct place place;
@@ -214,6 +228,7 @@ int main(void)
         cmocka_unit_test(test_write_replaces_and_sets_the_mode),
         cmocka_unit_test(test_read_is_bounded),
         cmocka_unit_test(test_what_is_missing),
+        cmocka_unit_test(test_write_that_fails_leaves_nothing_behind),
         cmocka_unit_test(test_shred_overwrites_before_it_removes),
         cmocka_unit_test(test_list_and_directories),
         cmocka_unit_test(test_space),

@@ -482,6 +482,48 @@ static void test_close_flushes_everything(void **state)
     pair_fini(&pair);
 }
 
+/* Says no and closes while the client is still sending. */
+static void refusing_server(struct stream *stream, void *owner)
+{
+    struct pair *pair = owner;
+
+    stream_write(stream, PN_STR("552 too big\r\n"));
+    stream_close(&pair->server);
+}
+
+/* A plain socket, because libuv tells a reset behind the last octets as an end. */
+static void on_plain_readable(void *owner, unsigned events)
+{
+    struct pair *pair = owner;
+    char in[64];
+    ssize_t got = recv(pair->plain, in, sizeof in, MSG_DONTWAIT);
+
+    (void)events;
+    assert_true(got >= 0); /* no reset */
+    pair->received += (size_t)got;
+    if (got == 0) {
+        net_loop_stop(pair->rig.loop);
+    }
+}
+
+static void test_close_is_no_reset_although_the_peer_still_sends(void **state)
+{
+    static const char piece[10000] = "x";
+    struct net_watch *watch;
+    struct pair pair;
+
+    (void)state;
+    pair_init(&pair, refusing_server, NULL);
+    for (int i = 0; i < 100; i++) {
+        (void)send(pair.plain, piece, sizeof piece, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    watch = net_watch_new(pair.rig.loop, pair.plain, NET_READABLE, on_plain_readable, &pair);
+    rig_run(&pair.rig);
+    assert_int_equal(pair.received, 13);
+    net_watch_free(&watch);
+    pair_fini(&pair);
+}
+
 static void test_loop_drops_what_is_left(void **state)
 {
     struct pair pair;
@@ -512,6 +554,7 @@ int main(void)
         cmocka_unit_test(test_owner_closes_in_on_event),
         cmocka_unit_test(test_owner_aborts_in_on_event),
         cmocka_unit_test(test_close_flushes_everything),
+        cmocka_unit_test(test_close_is_no_reset_although_the_peer_still_sends),
         cmocka_unit_test(test_loop_drops_what_is_left),
     };
 
