@@ -1,0 +1,293 @@
+/*
+ * ingress/command.c - answers to what a client says: one function for each event.
+ *
+ * The verdicts are made in verdict.c; here they are acted on, counted and logged. What
+ * breaks a rule, and what looks for open relays or valid addresses, counts as an error:
+ * after half of errors_max an answer takes a second, and at errors_max the session ends.
+ * "Not now" (4xx) is our own affair and never counts, or a full disk would make us hang up
+ * on honest clients. Commands that lead nowhere are errors from the hundredth on, since a
+ * client could otherwise hold a session forever with NOOP (FAULTS 4.14).
+ */
+#include "session_priv.h"
+#include "verdict_priv.h"
+
+#include "postern/base/assert.h"
+#include "postern/base/mem.h"
+
+#define JUNK_MAX 100
+
+static void log_refusal(struct session *session, enum pn_event event, const char *key,
+                        struct pn_str value, const struct smtp_reply *reply)
+{
+    struct pn_buf *text = &session->ingress->scratch;
+    struct pn_log_line line;
+
+    pn_log_begin(&line, &session->log, event);
+    if (line.log) {
+        pn_buf_clear(text);
+        pn_assert(smtp_reply_format(reply, text) == 0);
+        if (session->transaction) {
+            pn_log_str(&line, "from", session->transaction->envelope.sender);
+        }
+        if (key) {
+            pn_log_str(&line, key, value);
+        }
+        pn_log_str(&line, "reply", pn_buf_str(text));
+        pn_log_end(&line);
+    }
+}
+
+/* An answer to an error: late when there were many, the last one when there were too many. */
+static void answer_error(struct session *session, const struct smtp_reply *reply)
+{
+    struct smtp_reply last;
+
+    session->errors++;
+    if (session->errors >= session->conf->errors_max) {
+        smtp_reply_set(&last, 421, "4.7.0", "%s too many errors, closing",
+                       session->conf->hostname);
+        smtp_server_reply(session->server, &last);
+        session_close(session, "errors");
+        return;
+    }
+    smtp_server_reply(session->server, reply);
+    if (reply->code == 421) {
+        session_close(session, "errors");
+    } else if (2 * session->errors > session->conf->errors_max) {
+        session_enter(session, SESSION_DELAY);
+    }
+}
+
+/* An answer to a command that does not bring a message nearer. */
+static void answer_junk(struct session *session, const struct smtp_reply *reply)
+{
+    session->junk++;
+    if (session->junk > JUNK_MAX) {
+        answer_error(session, reply);
+    } else {
+        smtp_server_reply(session->server, reply);
+    }
+}
+
+static void on_helo(struct session *session, const struct smtp_event *event)
+{
+    struct smtp_reply reply;
+
+    transaction_end(session);
+    free(session->helo);
+    session->helo = pn_strndup(pn_str_sub(event->name, 0, MAIL_DOMAIN_MAX));
+    session->extended = event->extended;
+    verdict_helo(session->conf, &reply);
+    answer_junk(session, &reply);
+}
+
+static void on_mail(struct session *session, const struct smtp_event *event)
+{
+    struct spool *spool = session->ingress->deps.spool;
+    struct spool_status status = {0};
+    struct smtp_reply reply;
+
+    transaction_end(session);
+    if (event->size_known && event->size_octets > VERDICT_SMALL_OCTETS) {
+        spool_get_status(spool, &status);
+    }
+    verdict_mail(session->conf, spool_get_readiness(spool), status.free_octets, event, &reply);
+    if (smtp_reply_ok(&reply) && !transaction_begin(session, event)) {
+        smtp_reply_set(&reply, 452, "4.3.1", "too little memory, try again later");
+    }
+    if (smtp_reply_ok(&reply)) {
+        smtp_server_reply(session->server, &reply);
+        return;
+    }
+    log_refusal(session, PN_EV_REFUSED_MAIL, "from", event->address.text, &reply);
+    answer_junk(session, &reply);
+}
+
+/* Mail from a domain's own server says that it lives; once in a session is enough. */
+static void sign_of_life(struct session *session, const struct conf_domain *domain)
+{
+    const struct ingress_deps *deps = &session->ingress->deps;
+
+    if (!session->sign_told && deps->on_sign && verdict_is_target(domain, &session->peer.ip)) {
+        session->sign_told = true;
+        deps->on_sign(deps->owner, pn_str_z(domain->name), false);
+    }
+}
+
+static void on_rcpt(struct session *session, const struct smtp_event *event)
+{
+    struct stats_counters *counters = session->ingress->deps.counters;
+    const struct conf_domain *domain;
+    struct smtp_reply reply;
+
+    pn_assert(session->transaction);
+    domain = verdict_rcpt(session->conf, session->domains, event,
+                          session->transaction->recipient_count, &reply);
+    if (domain && !transaction_add(session, domain, event)) {
+        smtp_reply_set(&reply, 452, "4.3.1", "too little memory for more recipients");
+        domain = NULL;
+    }
+    if (domain) {
+        session->recipients++;
+        stats_count(counters, STATS_RCPT_ACCEPTED, 1);
+        sign_of_life(session, domain);
+        smtp_server_reply(session->server, &reply);
+        return;
+    }
+    session->refused++;
+    stats_count(counters, STATS_RCPT_REFUSED, 1);
+    log_refusal(session, PN_EV_REFUSED_RCPT, "to", event->address.text, &reply);
+    if (smtp_reply_refused(&reply)) {
+        answer_error(session, &reply);
+    } else {
+        smtp_server_reply(session->server, &reply);
+    }
+}
+
+static void on_data(struct session *session, const struct smtp_event *event)
+{
+    const struct ingress_deps *deps = &session->ingress->deps;
+    struct smtp_reply reply;
+
+    (void)event;
+    pn_assert(session->transaction && session->transaction->recipient_count > 0);
+    verdict_data(spool_get_readiness(deps->spool), &reply);
+    if (reply.code == 354) {
+        receive_begin(session);
+        smtp_server_reply(session->server, &reply);
+        return;
+    }
+    log_refusal(session, PN_EV_REFUSED_DATA, NULL, PN_STR(""), &reply);
+    stats_count(deps->counters, STATS_MESSAGES_REFUSED, 1);
+    smtp_server_reply(session->server, &reply);
+    transaction_end(session);
+}
+
+static void on_text(struct session *session, const struct smtp_event *event)
+{
+    receive_text(session, event->data);
+}
+
+static void on_chunk(struct session *session, const struct smtp_event *event)
+{
+    struct smtp_reply reply;
+
+    (void)event;
+    smtp_reply_set(&reply, 250, "2.0.0", "Ok");
+    smtp_server_reply(session->server, &reply);
+}
+
+static void on_rset(struct session *session, const struct smtp_event *event)
+{
+    struct smtp_reply reply;
+
+    (void)event;
+    transaction_end(session);
+    smtp_reply_set(&reply, 250, "2.0.0", "Ok");
+    answer_junk(session, &reply);
+}
+
+static void on_noop(struct session *session, const struct smtp_event *event)
+{
+    struct smtp_reply reply;
+
+    (void)event;
+    smtp_reply_set(&reply, 250, "2.0.0", "Ok");
+    answer_junk(session, &reply);
+}
+
+static void on_help(struct session *session, const struct smtp_event *event)
+{
+    struct smtp_reply reply;
+
+    (void)event;
+    smtp_reply_set(&reply, 214, "2.0.0",
+                   "This is a mail exchanger; it takes mail for the domains it relays for.\n"
+                   "Write to its postmaster for help.");
+    answer_junk(session, &reply);
+}
+
+static void on_vrfy(struct session *session, const struct smtp_event *event)
+{
+    struct smtp_reply reply;
+
+    (void)event; /* the answer does not depend on the question (FAULTS 3.27) */
+    smtp_reply_set(&reply, 252, "2.1.5", "Cannot say; send mail to it to find out");
+    answer_error(session, &reply);
+}
+
+static void on_etrn(struct session *session, const struct smtp_event *event)
+{
+    struct ingress *ingress = session->ingress;
+    const struct conf_domain *domain;
+    struct smtp_reply reply;
+
+    domain = verdict_etrn(session->conf, ingress->settings.domains, &session->peer.ip, event,
+                          &reply);
+    if (!domain) {
+        log_refusal(session, PN_EV_PROTOCOL_ERROR, "etrn", event->name, &reply);
+        answer_error(session, &reply);
+        return;
+    }
+    if (ingress->deps.on_sign) {
+        ingress->deps.on_sign(ingress->deps.owner, pn_str_z(domain->name), true);
+    }
+    answer_junk(session, &reply);
+}
+
+static void on_starttls(struct session *session, const struct smtp_event *event)
+{
+    struct smtp_reply reply;
+
+    (void)event;
+    if (!session->ingress->settings.tls) {
+        smtp_reply_set(&reply, 454, "4.7.0", "TLS is not available now");
+        answer_junk(session, &reply);
+        return;
+    }
+    transaction_end(session);
+    smtp_reply_set(&reply, 220, "2.0.0", "Ready to start TLS");
+    smtp_server_reply(session->server, &reply);
+    session_enter(session, SESSION_SECURING);
+}
+
+static void on_quit(struct session *session, const struct smtp_event *event)
+{
+    struct smtp_reply reply;
+
+    (void)event;
+    smtp_reply_set(&reply, 221, "2.0.0", "%s closing", session->conf->hostname);
+    smtp_server_reply(session->server, &reply);
+    session_close(session, "quit");
+}
+
+static void on_error(struct session *session, const struct smtp_event *event)
+{
+    stats_count(session->ingress->deps.counters, STATS_PROTOCOL_ERRORS, 1);
+    log_refusal(session, PN_EV_PROTOCOL_ERROR, NULL, PN_STR(""), &event->reply);
+    answer_error(session, &event->reply);
+}
+
+static void on_stranger(struct session *session, const struct smtp_event *event)
+{
+    (void)event;
+    stats_count(session->ingress->deps.counters, STATS_PROTOCOL_ERRORS, 1);
+    session_close(session, "not-smtp");
+}
+
+typedef void answer_fn(struct session *session, const struct smtp_event *event);
+
+static answer_fn *const answers[] = {
+    [SMTP_EV_HELO] = on_helo,         [SMTP_EV_MAIL] = on_mail, [SMTP_EV_RCPT] = on_rcpt,
+    [SMTP_EV_DATA] = on_data,         [SMTP_EV_TEXT] = on_text, [SMTP_EV_CHUNK] = on_chunk,
+    [SMTP_EV_END] = receive_end,      [SMTP_EV_RSET] = on_rset, [SMTP_EV_NOOP] = on_noop,
+    [SMTP_EV_HELP] = on_help,         [SMTP_EV_VRFY] = on_vrfy, [SMTP_EV_ETRN] = on_etrn,
+    [SMTP_EV_STARTTLS] = on_starttls, [SMTP_EV_QUIT] = on_quit, [SMTP_EV_ERROR] = on_error,
+    [SMTP_EV_STRANGER] = on_stranger,
+};
+
+void command_decide(struct session *session, const struct smtp_event *event)
+{
+    pn_assert((size_t)event->kind < PN_COUNT(answers));
+    answers[event->kind](session, event);
+}

@@ -1,0 +1,193 @@
+/*
+ * ingress/session_priv.h - what the parts of ingress/ share: sessions and transactions.
+ */
+#ifndef POSTERN_INGRESS_SESSION_PRIV_H
+#define POSTERN_INGRESS_SESSION_PRIV_H
+
+#include "postern/base/arena.h"
+#include "postern/ingress/ingress.h"
+#include "postern/mail/header.h"
+#include "postern/smtp/server.h"
+
+struct session;
+struct transaction;
+
+struct ingress {
+    struct ingress_deps deps;
+    struct ingress_settings settings;
+    struct pn_rand rand;
+    struct session *sessions;
+    size_t session_count;
+    struct session *waiting; /* for memory, the longest waiting first */
+    struct pn_timer timer;   /* set while somebody waits: others give memory back, too */
+    struct loop_task task;   /* wakes who waits, tells that we have stopped, frees */
+    enum { INGRESS_RUNNING, INGRESS_STOPPING, INGRESS_STOPPED, INGRESS_FREED } state;
+    bool task_deferred;
+    ingress_stopped_fn *on_stopped;
+    void *owner;
+    struct transaction *spare; /* used transactions, so that a mail costs no allocation */
+    size_t spare_count;
+    struct pn_buf scratch; /* for the length of one call */
+};
+
+void ingress_defer(struct ingress *ingress); /* the task runs before this turn ends */
+
+/* ---- one mail transaction --------------------------------------------------------- */
+
+#define TRANSACTION_BUCKETS 64
+
+struct recipient {
+    struct mail_recipient recipient;
+    uint32_t hash;
+    struct recipient *next;        /* in its group */
+    struct recipient *next_bucket; /* with a similar hash */
+};
+
+/* The recipients of one queue. */
+struct group {
+    const struct conf_domain *domain; /* borrowed from the session's table */
+    struct recipient *first;
+    struct recipient *last;
+    size_t count;
+    struct group *next;
+};
+
+/* Why the text is thrown away as it comes; told at its end. */
+struct refusal {
+    int code;
+    const char *enhanced;
+    const char *text;
+};
+
+/* Everything in it is borrowed from its arena, and goes with it. */
+struct transaction {
+    struct transaction *next; /* of the spare ones */
+    struct pn_arena arena;
+    struct pn_mono since;
+    struct mail_envelope envelope;
+    struct group *groups;
+    struct group *last_group;
+    size_t group_count;
+    size_t recipient_count;
+    struct recipient *buckets[TRANSACTION_BUCKETS];
+    uint64_t envelope_reserved; /* memory taken for the arena */
+    uint64_t text_reserved;     /* and for the draft */
+    struct mail_scan scan;
+    struct spool_draft *draft; /* from the first text on */
+    const struct refusal *refusal;
+    size_t spill_len; /* SESSION_ROOM: text that has no room yet */
+    char spill[64];
+};
+
+/* Begins one; there is none. False: no memory. */
+bool transaction_begin(struct session *session, const struct smtp_event *event);
+
+/* Adds a recipient, or does nothing when it is there already. False: no memory. */
+bool transaction_add(struct session *session, const struct conf_domain *domain,
+                     const struct smtp_event *event);
+
+/* The jobs of the message, borrowed from the arena; NULL: no memory. */
+struct spool_new_job *transaction_jobs(struct transaction *transaction);
+
+/* Ends it, if there is one, and drops what is not stored. */
+void transaction_end(struct session *session);
+void transaction_free_spare(struct ingress *ingress);
+
+/* ---- the text of a message -------------------------------------------------------- */
+
+/*
+ * How many of `wanted` octets may be fed to the server now. 0: none, and the session's
+ * state says what it waits for.
+ */
+size_t receive_allowance(struct session *session, size_t wanted);
+void receive_begin(struct session *session); /* the text may come */
+void receive_text(struct session *session, struct pn_str text);
+/* In SESSION_ROOM: is there room now? */
+bool receive_room(struct session *session);
+void receive_end(struct session *session, const struct smtp_event *event);
+/* Notices that the draft has failed while the text came. */
+void receive_check(struct session *session);
+/* What the store said. False while it has not. */
+bool receive_stored(struct session *session);
+/* It waited too long for memory: from now on the text is thrown away. */
+void receive_give_up(struct session *session);
+void receive_give_back(struct session *session);
+
+/* ---- one session ------------------------------------------------------------------ */
+
+/*
+ * What the session waits for. Between two states that wait there is no other, but for
+ * SECURING, which lasts until the octets of STARTTLS itself are consumed.
+ */
+enum session_state {
+    SESSION_COMMAND,   /* the client's next command */
+    SESSION_DELAY,     /* the end of a pause: it made many errors */
+    SESSION_SECURING,  /* nothing: STARTTLS was answered */
+    SESSION_HANDSHAKE, /* TLS */
+    SESSION_TEXT,      /* more of the text */
+    SESSION_MEMORY,    /* memory for the text */
+    SESSION_ROOM,      /* the disk: the draft has no room for what is in the spill */
+    SESSION_STORING,   /* the store's answer */
+    SESSION_CLOSING,   /* nothing: what is unsent goes out, then the session ends */
+    SESSION_DROPPED,   /* nothing: it ends at once */
+    SESSION_STATES
+};
+
+struct session {
+    struct ingress *ingress;
+    struct session *prev, *next;
+    struct session *wait_prev, *wait_next; /* in ingress->waiting */
+    struct stream *stream;
+    struct smtp_server *server;
+    struct conf *conf;       /* what was in force when it connected */
+    struct domains *domains; /* when the transaction began */
+    struct pn_endpoint peer;
+    enum session_state state;
+    struct pn_mono since;        /* the last progress in this state */
+    struct pn_mono unsent_since; /* NEVER: everything has left */
+    struct pn_timer timer;
+    const char *ending; /* why it ends: a word for the log */
+    struct transaction *transaction;
+
+    bool extended;  /* EHLO was said */
+    bool sign_told; /* that the client is a target of a domain */
+    char *helo;
+    char *tls;  /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or NULL */
+    char *name; /* the client's name in the DNS, NULL until it is confirmed */
+    char *name_candidate;
+    struct resolver_query query;
+
+    struct pn_mono started;
+    uint64_t messages;
+    uint64_t recipients;
+    uint64_t refused;
+    int64_t errors;
+    unsigned junk; /* commands without a message */
+    struct pn_log log;
+};
+
+/* Makes a session of a stream, greets, and steps. */
+void session_start(struct ingress *ingress, struct stream *stream, bool starttls);
+/* Moves the session as far as it can go now; may free it. One call too many does nothing. */
+void session_step(struct session *session);
+void session_enter(struct session *session, enum session_state state);
+/* The session ends at the end of this step; ending is a literal. */
+void session_close(struct session *session, const char *ending);
+void session_drop(struct session *session, const char *ending);
+/* 421, if the client can still be told, and the end. */
+void session_dismiss(struct session *session, const char *ending, const char *enhanced,
+                     const char *why);
+
+/* Looks up the client's name; the answer waits in session->name. */
+void session_name_ask(struct session *session);
+void session_name_stop(struct session *session);
+
+/* Answers an event, or begins what will. */
+void command_decide(struct session *session, const struct smtp_event *event);
+
+static inline struct loop *session_loop(const struct session *session)
+{
+    return session->ingress->deps.loop;
+}
+
+#endif
