@@ -206,7 +206,7 @@ static void enter_ramp(struct queue *queue, struct queue_dest *dest, int64_t now
     pn_heap_remove(&queue->probes, &dest->probe_node);
     dest->limit = 1;
     dest->credit = 0;
-    dest->halved_ms = 0;
+    dest->halved_ms = dest->troubled_ms = 0;
     dest->open_after_ms = 0;
     dest->open_wait_ms = OPEN_WAIT_MIN_MS;
     dest->returned_ms = now_ms;
@@ -282,8 +282,17 @@ static void halve(struct queue_dest *dest, int64_t now_ms)
     dest->halved_ms = now_ms;
 }
 
-static void be_busy(struct queue_dest *dest, int64_t now_ms)
+/*
+ * Sessions that are refused together, or within a second, are one trouble: a primary that
+ * bears three of twenty shall get three, not one a minute.
+ */
+static void be_busy(struct queue_dest *dest, int64_t born_ms, int64_t now_ms)
 {
+    if (dest->troubled_ms != 0 &&
+        (born_ms <= dest->troubled_ms || now_ms - dest->troubled_ms < OPEN_WAIT_MIN_MS)) {
+        return;
+    }
+    dest->troubled_ms = now_ms;
     halve(dest, now_ms);
     dest->open_after_ms = now_ms + dest->open_wait_ms;
     dest->open_wait_ms =
@@ -312,12 +321,18 @@ static bool is_slow(struct queue_dest *dest, int64_t took_ms, int64_t now_ms)
     return took >= limit_ms && now_ms - took_ms >= dest->halved_ms;
 }
 
-/* A RAMP that ended early, for want of mail, goes on doubling in UP until the first trouble. */
+/*
+ * Only a limit that is made use of has been proved. A RAMP that ended early, for want of
+ * mail, goes on doubling in UP until the first trouble.
+ */
 static void grow(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
 {
     unsigned limit = queue_dest_limit(dest);
     bool doubles = dest->state == QUEUE_RAMP || dest->halved_ms == 0;
 
+    if (dest->ready < limit) {
+        return;
+    }
     dest->credit++;
     if (dest->credit < (doubles ? limit : limit * 4)) {
         return;
@@ -368,13 +383,14 @@ static struct queue_session *find_session(const struct queue *queue, uint64_t id
     return session;
 }
 
-uint64_t queue_session_open(struct queue *queue, struct queue_dest *dest)
+uint64_t queue_session_open(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
 {
     struct queue_session *session = PN_NEW(struct queue_session);
 
     session->id = ++queue->last_session;
     session->dest = dest;
     session->state = QUEUE_SESSION_OPENING;
+    session->born_ms = now_ms;
     HASH_ADD(hh, queue->sessions, id, sizeof session->id, session);
     dest->sessions++;
     dest->opening++;
@@ -501,7 +517,7 @@ size_t queue_take(struct queue *queue, uint64_t id, size_t max, struct queue_job
 
 /* What the end of a session says about its destination, when others are not there to ask. */
 static void judge(struct queue *queue, struct queue_dest *dest, enum queue_end end,
-                  struct pn_str reason, int64_t now_ms)
+                  struct pn_str reason, int64_t born_ms, int64_t now_ms)
 {
     bool dead = dest->ready == 0 &&
                 (end == QUEUE_END_FAILED || (end == QUEUE_END_LOST && dest->heard == 0));
@@ -512,7 +528,7 @@ static void judge(struct queue *queue, struct queue_dest *dest, enum queue_end e
     if (dead && (queue_dest_is_open(dest) || dest->state == QUEUE_UNKNOWN)) {
         queue_dest_change(queue, dest, QUEUE_DOWN, reason, now_ms);
     } else if (queue_dest_is_open(dest)) {
-        be_busy(dest, now_ms);
+        be_busy(dest, born_ms, now_ms);
         dest->heard = end == QUEUE_END_LOST ? 0 : dest->heard;
     }
 }
@@ -523,11 +539,14 @@ void queue_session_ended(struct queue *queue, uint64_t id, enum queue_end end,
     struct queue_session *session = find_session(queue, id);
     struct queue_dest *dest;
     struct queue_lane *lane;
+    int64_t born_ms;
 
     if (!session) {
         return;
     }
     dest = session->dest;
+    /* One that was at work may always have news; one that never was, only if it is young. */
+    born_ms = session->state == QUEUE_SESSION_OPENING ? session->born_ms : now_ms;
     if (session->state == QUEUE_SESSION_OPENING && end != QUEUE_END_CLEAN) {
         end = QUEUE_END_FAILED; /* 421 in the greeting, or lost before it */
     }
@@ -536,7 +555,9 @@ void queue_session_ended(struct queue *queue, uint64_t id, enum queue_end end,
     free(session);
     dest->sessions--;
     if (end != QUEUE_END_CLEAN) {
-        judge(queue, dest, end, reason, now_ms);
+        judge(queue, dest, end, reason, born_ms, now_ms);
+    } else if (dest->sessions == 0) {
+        dest->open_after_ms = 0; /* what follows on the last one is no session more */
     }
     queue_dest_touch(queue, dest);
     if (dest->state == QUEUE_UNKNOWN && dest->sessions == 0) {
@@ -598,7 +619,7 @@ static bool say(struct queue *queue, struct queue_dest *dest, int64_t now_ms,
                 .kind = QUEUE_OPEN,
                 .queue = queue_lane_name(dest->turns ? dest->turns : dest->lanes),
                 .destination = queue_dest_name(dest),
-                .session = queue_session_open(queue, dest)};
+                .session = queue_session_open(queue, dest, now_ms)};
             return true;
         }
     } else if (is_drained(dest)) {

@@ -77,7 +77,7 @@ bool queue_probe_next(struct queue *queue, int64_t now_ms, struct queue_action *
                                  .queue = queue_lane_name(dest->lanes),
                                  .destination = queue_dest_name(dest)};
     if (dest->state == QUEUE_UNKNOWN) {
-        out->session = queue_session_open(queue, dest);
+        out->session = queue_session_open(queue, dest, now_ms);
         return true;
     }
     out->kind = QUEUE_PROBE;

@@ -45,6 +45,12 @@ void queue_free(struct queue **queue)
     if (!q) {
         return;
     }
+    /* The heaps go first: they let go of the nodes, which end with their owners. */
+    pn_heap_fini(&q->reads);
+    pn_heap_fini(&q->sweeps);
+    pn_heap_fini(&q->probes);
+    pn_heap_fini(&q->timers);
+    pn_heap_fini(&q->idles);
     HASH_ITER (hh, q->lanes, lane, next_lane) {
         queue_lane_clear(q, lane);
         HASH_DELETE(hh, q->lanes, lane);
@@ -61,11 +67,6 @@ void queue_free(struct queue **queue)
         free(event);
     }
     free(q->told);
-    pn_heap_fini(&q->reads);
-    pn_heap_fini(&q->sweeps);
-    pn_heap_fini(&q->probes);
-    pn_heap_fini(&q->timers);
-    pn_heap_fini(&q->idles);
     free(q);
     *queue = NULL;
 }

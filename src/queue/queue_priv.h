@@ -146,6 +146,7 @@ struct queue_session {
     uint64_t id;
     struct queue_dest *dest;
     enum queue_session_state state;
+    int64_t born_ms;
     unsigned taken;        /* messages it was given */
     int64_t idle_since_ms; /* 0: it had jobs at its last take */
     struct pn_heap_node idle_node;
@@ -173,10 +174,10 @@ struct queue_dest {
     unsigned credit;                  /* good results since the limit changed */
     unsigned owed;                    /* sessions to open although no job is in memory yet */
     int64_t open_after_ms, open_wait_ms;
-    int64_t halved_ms;
-    double took_ms, best_took_ms; /* smoothed; 0: nothing measured */
-    unsigned laters;              /* in a row */
-    uint64_t heard;               /* results since the only ready session became ready */
+    int64_t halved_ms, troubled_ms; /* 0: not since the return */
+    double took_ms, best_took_ms;   /* smoothed; 0: nothing measured */
+    unsigned laters;                /* in a row */
+    uint64_t heard;                 /* results since the only ready session became ready */
 
     struct queue_session *idle;
     unsigned sessions, opening, ready, idle_count, woken;
@@ -329,7 +330,7 @@ void queue_dest_heard(struct queue *queue, struct queue_dest *dest, enum queue_v
 bool queue_dest_next(struct queue *queue, int64_t now_ms, struct queue_action *out);
 unsigned queue_dest_limit(struct queue_dest *dest);
 unsigned queue_dest_per_session(struct queue_dest *dest);
-uint64_t queue_session_open(struct queue *queue, struct queue_dest *dest);
+uint64_t queue_session_open(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
 
 /* ---- probe.c: when to ask, and how often in all ------------------------------------ */
 
