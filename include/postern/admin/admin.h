@@ -17,9 +17,9 @@ struct admin;
 
 /* A file of domains.d that has a mistake. Its last good version, if any, is in force. */
 struct admin_broken_domain {
-    const char *name; /* the domain */
+    const char *name;    /* the domain */
     const char *mistake; /* "file:line: text" */
-    bool in_force; /* an earlier version is */
+    bool in_force;       /* an earlier version is */
 };
 
 /* What the daemon does for the API. All of it on the main loop's thread. */
