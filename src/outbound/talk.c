@@ -42,6 +42,14 @@ static const char *before_stage(const char *stage)
                                                                 : "in reply to";
 }
 
+/* A peer that was turned down, and is not at fault for us, is left in good order. */
+static void say_goodbye(struct out_session *session)
+{
+    out_watch_data(session, '>', PN_STR("QUIT\r\n"));
+    stream_write(session->stream, PN_STR("QUIT\r\n"));
+    stream_close(&session->stream);
+}
+
 /* The session is of no more use, at whatever state it is. */
 static void break_off(struct out_session *session, enum out_end end, const char *what)
 {
@@ -65,6 +73,9 @@ static void break_off_reply(struct out_session *session, enum out_end end,
 {
     struct pn_buf what;
 
+    if (session->state == OUT_GREETING && reply->code != 0 && reply->code != 421) {
+        say_goodbye(session);
+    }
     pn_buf_init(&what, OUT_REASON_MAX);
     describe(reply, &what);
     (void)!pn_buf_printf(&what, " %s %s", before_stage(stage), stage);
@@ -170,7 +181,8 @@ static void on_closed(struct out_session *session)
     char open[64];
     bool failed = stream_get_state(session->stream) == STREAM_FAILED;
 
-    if (failed && session->state == OUT_GREETING && session->secured) {
+    if (failed && session->state == OUT_GREETING && session->secured &&
+        session->options.domain->tls != CONF_TLS_ENCRYPT) {
         on_no_tls(session, stream_error(session->stream));
         return;
     }
@@ -205,6 +217,7 @@ static void on_ehlo(struct out_session *session)
     bool offered = smtp_client_capabilities(session->client) & SMTP_CAP_STARTTLS;
 
     if (pn_str_eq_nocase(smtp_client_greeting(session->client), own)) {
+        say_goodbye(session);
         out_connect_failed(session, OUT_END_LOOP, "%s: it greets with our own name: a loop",
                            session->peer);
     } else if (session->secured) {
@@ -212,6 +225,7 @@ static void on_ehlo(struct out_session *session)
     } else if (offered && tls != CONF_TLS_NONE && !session->clear && session->deps.tls) {
         smtp_client_starttls(session->client);
     } else if (tls == CONF_TLS_ENCRYPT) {
+        say_goodbye(session);
         out_connect_failed(session, OUT_END_FAILED,
                            "%s: it does not offer STARTTLS, and the domain wants encryption",
                            session->peer);
@@ -285,16 +299,19 @@ static bool take_input(struct out_session *session)
     return taken > 0;
 }
 
-static void give_output(struct out_session *session)
+static bool give_output(struct out_session *session)
 {
     struct pn_buf *output = smtp_client_output(session->client);
+    bool given = false;
 
     while (output->len > 0 && stream_unsent(session->stream) < OUT_UNSENT_MAX) {
         out_watch_data(session, '>', pn_buf_str(output));
         stream_write(session->stream, pn_buf_str(output));
         pn_buf_consume(output, output->len);
         output = smtp_client_output(session->client);
+        given = true;
     }
+    return given;
 }
 
 /* ---- the deadline ---- */
@@ -359,6 +376,7 @@ void out_talk_tick(struct out_session *session)
 void out_talk_pump(struct out_session *session)
 {
     struct smtp_client_event event;
+    bool moved;
 
     do {
         while (talks(session) && smtp_client_next(session->client, &event)) {
@@ -367,8 +385,9 @@ void out_talk_pump(struct out_session *session)
         if (!talks(session)) {
             return;
         }
-        give_output(session);
-    } while (take_input(session));
+        moved = give_output(session); /* which may have made an event */
+        moved = take_input(session) || moved;
+    } while (moved);
     if (stream_get_state(session->stream) == STREAM_OPEN) {
         watch_time(session);
     } else {

@@ -49,7 +49,7 @@ enum out_end {
 
 enum out_event_kind {
     OUT_EV_READY, /* mails may be handed in; a check, if asked for, was answered well */
-    OUT_EV_MORE,  /* there is room for another mail, or for more text of `mail` */
+    OUT_EV_MORE,  /* there is room for more text of `mail`; it may come when not needed */
     OUT_EV_TEXT,  /* mail: hand in its text with out_session_text */
     OUT_EV_DONE,  /* mail: replies are filled in; the mail is the owner's again */
     OUT_EV_LOST,  /* mail: the session ended without all replies; last_octet_sent tells doubt */

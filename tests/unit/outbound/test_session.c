@@ -93,6 +93,7 @@ static void test_check(void **state)
     owner_begin_with(f, TARGET1, (struct out_options){.check = true});
     world_run(&f->world, 0);
     owner_expect(f, "FAILED " PEER1 ": 451 4.3.0 database is down in reply to MAIL FROM\n");
+    owner_expect_got(peer, "EHLO mx2.example.net\nMAIL FROM:<>\nQUIT\n");
 }
 
 static void test_lines_for_people(void **state)

@@ -185,6 +185,10 @@ static const struct dialogue rows[] = {
      ">MAIL FROM:<s@a.example>\n>RCPT TO:<r1@b.example>\n>RCPT TO:<r2@b.example>\n>DATA\n"
      "<552 5.3.4 too big\n<503 no\n<250 ok\n<503 no\n"
      "=DONE 0: 552 5.3.4 too big | 552 5.3.4 too big\n"},
+    {.name = "MAIL refused, and then everything accepted",
+     .mails = {&one},
+     .script = PIPE ">MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n>DATA\n"
+                    "<550 not you\n<250 ok\n<354 go\n>.\n<250 ok\n=DONE 0: 550 not you\n"},
 
     /* ---- chunking ---- */
     {.name = "mail after mail without waiting",
@@ -609,13 +613,52 @@ static void test_many_recipients(void **state)
     free(recipients);
 }
 
+/* MAIL is refused while most of a long envelope waits: the rest is not sent, nor DATA. */
+static void test_refused_in_long_envelope(void **state)
+{
+    enum { COUNT = 10000 };
+    struct smtp_client *client = ready_client("250-mx.example\r\n250 PIPELINING\r\n");
+    struct mail_recipient *recipients = pn_alloc_array(COUNT, sizeof *recipients);
+    struct smtp_client_mail mail = {.recipients = recipients,
+                                    .recipient_count = COUNT,
+                                    .replies = pn_alloc_array(COUNT, sizeof *mail.replies)};
+    struct smtp_client_event event;
+    size_t sent = 0;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT; i++) {
+        recipients[i].address = PN_STR("somebody@b.example");
+    }
+    smtp_client_go(client);
+    pn_buf_clear(smtp_client_output(client));
+    smtp_client_mail(client, &mail);
+    for (struct pn_str rest = pn_buf_str(smtp_client_output(client)); rest.len > 0; sent++) {
+        pn_str_cut(&rest, '\n');
+    }
+    assert_true(smtp_client_feed(client, PN_STR("451 later\r\n")) > 0);
+    pn_buf_clear(smtp_client_output(client));
+    assert_int_equal(smtp_client_output(client)->len, 0);
+    assert_false(smtp_client_next(client, &event));
+    for (size_t i = 1; i < sent; i++) {
+        assert_true(smtp_client_feed(client, PN_STR("503 no\r\n")) > 0);
+    }
+    assert_true(smtp_client_next(client, &event));
+    assert_int_equal(event.kind, SMTP_CLIENT_EV_DONE);
+    assert_int_equal(mail.replies[0].code, 451);
+    assert_int_equal(mail.replies[COUNT - 1].code, 451);
+    assert_int_equal(smtp_client_output(client)->len, 0);
+    smtp_client_free(&client);
+    free(mail.replies);
+    free(recipients);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dialogues),       cmocka_unit_test(test_floods),
         cmocka_unit_test(test_longest_reply),   cmocka_unit_test(test_capabilities),
         cmocka_unit_test(test_awaits),          cmocka_unit_test(test_early_refusal),
-        cmocka_unit_test(test_many_recipients),
+        cmocka_unit_test(test_many_recipients), cmocka_unit_test(test_refused_in_long_envelope),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
