@@ -191,6 +191,7 @@ static void take_line(struct world_stream *s)
 
     assert_int_equal(pn_buf_append(&peer->got, line), 0);
     assert_int_equal(pn_buf_append_char(&peer->got, '\n'), 0);
+    peer->is_deaf = peer->deaf_after && pn_str_starts(line, pn_str_z(peer->deaf_after));
     if (!peer->in_text || pn_str_eq(line, PN_STR("."))) {
         peer->in_text = false;
         answer(s, line);
@@ -202,8 +203,12 @@ static void take_output(struct world_stream *s)
 {
     struct pn_str data = pn_buf_str(&s->output);
 
+    if (s->tls.version && s->peer->tls == PEER_TLS_FAILS_LATE) {
+        s->resets = true;
+        return;
+    }
     for (size_t i = 0; i < data.len; i++) {
-        if (s->peer->deaf && s->peer->in_text) {
+        if (s->peer->is_deaf) {
             pn_buf_consume(&s->output, i);
             return;
         }
@@ -236,13 +241,12 @@ static void open_stream(struct world_stream *s)
         if (peer->tls == PEER_TLS_FAILS) {
             s->state = STREAM_FAILED;
             s->error = "TLS handshake: no shared cipher";
-        } else if (peer->tls == PEER_TLS_FAILS_LATE) {
-            s->resets = true;
         }
         return;
     }
     peer->open++;
     peer->in_text = false;
+    peer->is_deaf = false;
     s->greeted = true;
     pn_buf_clear(&peer->line);
     if (peer->greeting) {
@@ -324,7 +328,7 @@ static void step_stream(struct world *world, struct world_stream *s)
     if (s->state == STREAM_CONNECTING && s->at.ms <= world->loop.now.ms) {
         open_stream(s);
     }
-    if (s->state == STREAM_OPEN && s->output.len > 0 && !(s->peer->deaf && s->peer->in_text)) {
+    if (s->state == STREAM_OPEN && s->output.len > 0 && !s->peer->is_deaf) {
         take_output(s);
     }
     if (s->state == STREAM_OPEN && s->resets) {
@@ -389,6 +393,16 @@ static struct pn_mono next_time(const struct world *world)
         }
     }
     return at;
+}
+
+size_t world_unsent(const struct world *world)
+{
+    size_t octets = 0;
+
+    for (size_t i = 0; i < WORLD_STREAMS; i++) {
+        octets += world->streams[i] ? world->streams[i]->output.len : 0;
+    }
+    return octets;
 }
 
 void world_run(struct world *world, int64_t duration_ms)

@@ -33,11 +33,11 @@ struct world_peer {
     int64_t connect_ms;
     const char *greeting; /* NULL: silence; "" : it closes */
     const struct world_rule *rules;
-    bool deaf; /* takes no octet of a text */
+    const char *deaf_after; /* takes no octet behind a line that begins so */
     /* what has happened */
     unsigned used[16];
     unsigned connections, open;
-    bool in_text;
+    bool in_text, is_deaf;
     size_t chunk_left;
     struct pn_buf line; /* unfinished */
     struct pn_buf got;  /* every line, '\n' between them; a '+' when TLS came on */
@@ -68,6 +68,7 @@ void world_fini(struct world *world);
 void world_name(struct world *world, struct world_name name);
 struct world_peer *world_peer(struct world *world, struct world_peer peer);
 struct world_peer *world_find_peer(struct world *world, const char *endpoint);
+size_t world_unsent(const struct world *world); /* octets on their way to all servers */
 void world_run(struct world *world, int64_t duration_ms); /* lets time pass */
 /* The server says something of its own accord; then RULE_STAY and so on. */
 void world_say(struct world *world, struct world_peer *peer, const char *octets, int then);

@@ -239,7 +239,7 @@ static void test_deaf_peer(void **state)
     f->text[0] = text;
     f->mails[0].size_octets = BIG_OCTETS;
     f->mail_count = 1;
-    owner_add_one(f, owner_friendly)->deaf = true;
+    owner_add_one(f, owner_friendly)->deaf_after = "DATA";
     owner_begin(f, TARGET1);
     world_run(&f->world, PN_MINUTES(5) - 1);
     owner_expect(f, "READY " PEER1 "\nTEXT 0\n");
@@ -247,6 +247,32 @@ static void test_deaf_peer(void **state)
     world_run(&f->world, 1);
     owner_expect(f, "LOST 0: 0\nLOST " PEER1 ": no octet was taken within 5m\n");
     free(text);
+}
+
+/* Nor does an envelope without end pile up for a peer that does not read it. */
+static void test_long_envelope(void **state)
+{
+    enum { COUNT = 30000 };
+    struct fixture *f = *state;
+    struct mail_recipient *recipients = pn_alloc_array(COUNT, sizeof *recipients);
+    struct smtp_reply *replies = pn_alloc_array(COUNT, sizeof *replies);
+
+    for (size_t i = 0; i < COUNT; i++) {
+        recipients[i].address = PN_STR("somebody@example.org");
+    }
+    f->mails[0].recipients = recipients;
+    f->mails[0].recipient_count = COUNT;
+    f->mails[0].replies = replies;
+    f->mail_count = 1;
+    owner_add_one(f, owner_friendly)->deaf_after = "MAIL";
+    owner_begin(f, TARGET1);
+    world_run(&f->world, PN_MINUTES(5) - 1);
+    assert_in_range(world_unsent(&f->world), 1, 330000);
+    world_run(&f->world, 1);
+    owner_expect(f, "READY " PEER1 "\nLOST 0: 0\n"
+                    "LOST " PEER1 ": no reply to RCPT TO within 5m\n");
+    free(recipients);
+    free(replies);
 }
 
 /* The owner's own slowness is no fault of the peer's. */
@@ -281,7 +307,7 @@ static void test_quit_before_ready(void **state)
     struct fixture *f = *state;
 
     owner_add_one(f, owner_friendly)->greeting = NULL;
-    owner_begin(f, TARGET1);
+    owner_begin(f, "target = {\"192.0.2.9\", \"mail.example.org\"}");
     world_run(&f->world, 0);
     out_session_quit(f->session);
     world_run(&f->world, 0);
@@ -329,6 +355,7 @@ int main(void)
         TEST(test_silence_after_the_dot),
         TEST(test_silence_after_mail),
         TEST(test_deaf_peer),
+        TEST(test_long_envelope),
         TEST(test_slow_owner),
         TEST(test_quit_unanswered),
         TEST(test_quit_before_ready),
