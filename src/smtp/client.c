@@ -484,12 +484,21 @@ static void on_unasked(struct smtp_client *client, const struct smtp_reply *repl
     }
 }
 
-/* 421 ends the session whatever it answers; to a text it is the answer as well. */
+/*
+ * 421 ends the session whatever it answers; to a text it is the answer as well. Replies come
+ * in order, so the server has not looked at what stands behind the command it answers: no
+ * later mail is in doubt. For LMTP the mail itself is, if recipients are left.
+ */
 static void on_closing(struct smtp_client *client, const struct smtp_expect *expect,
                        const struct smtp_reply *reply)
 {
     if (expect->kind == EXPECT_END) {
         on_end(client, expect->flight, reply);
+    }
+    for (struct smtp_flight *f = client->flights; f; f = f->next) {
+        if (expect->kind != EXPECT_END || f != expect->flight) {
+            f->mail->last_octet_sent = false;
+        }
     }
     fail(client, answers[expect->kind].stage, reply);
 }

@@ -61,8 +61,9 @@ struct smtp_client_mail {
     enum mail_ret ret;
     struct pn_str envid;
     struct smtp_reply *replies; /* one for each recipient; the caller's memory, filled in */
-    bool last_octet_sent;       /* it is in output(): from here on a lost session is in doubt */
-    void *owner;                /* the caller's */
+    bool last_octet_sent; /* it is in output(): from here on a lost session is in doubt; taken
+                             back when a 421 shows that the server did not look at it */
+    void *owner;          /* the caller's */
 };
 
 enum smtp_client_event_kind {

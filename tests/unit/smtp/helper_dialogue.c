@@ -133,6 +133,16 @@ static void write_event(struct player *p, const char *name, const struct smtp_re
     put_z(&p->trace, "\n");
 }
 
+/* Mails that may have been taken, or not. */
+static void write_doubts(struct player *p)
+{
+    for (size_t i = p->done; i < p->handed; i++) {
+        if (p->mails[i].last_octet_sent) {
+            assert_int_equal(pn_buf_printf(&p->trace, "=DOUBT %zu\n", i), 0);
+        }
+    }
+}
+
 static void become_ready(struct player *p)
 {
     smtp_client_go(p->client);
@@ -179,6 +189,7 @@ static void take_event(struct player *p, const struct smtp_client_event *event)
                                        event->busy ? " (busy)" : ""),
                          0);
         write_event(p, "", &event->reply);
+        write_doubts(p);
         break;
     case SMTP_CLIENT_EV_QUIT:
         write_event(p, "=QUIT", NULL);

@@ -323,6 +323,26 @@ static const struct dialogue rows[] = {
      .mails = {&one},
      .script = CHUNK ">MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n>BDAT 4 LAST\n=TEXT\n"
                      ">Hi\n<250 ok\n<421 bye\n=FAILED RCPT TO: 421 bye\n"},
+    {.name = "421 to the end of the first of two texts",
+     .mails = {&one, &one},
+     .script = CHUNK ">MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n>BDAT 4 LAST\n=TEXT\n"
+                     ">Hi\n>RSET\n>MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n"
+                     ">BDAT 4 LAST\n=TEXT\n>Hi\n<250 ok\n<250 ok\n<421 bye\n=DONE 0: 421 bye\n"
+                     "=FAILED end of data: 421 bye\n"},
+    {.name = "junk while texts are under way",
+     .mails = {&one, &one},
+     .script = CHUNK ">MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n>BDAT 4 LAST\n=TEXT\n"
+                     ">Hi\n>RSET\n>MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n"
+                     ">BDAT 4 LAST\n=TEXT\n>Hi\n<250 ok\n<354 go\n"
+                     "=FAILED RCPT TO: 0 the code 354, which has no meaning there\n"
+                     "=DOUBT 0\n=DOUBT 1\n"},
+    {.name = "LMTP: 421 with recipients left",
+     .lmtp = true,
+     .mails = {&two},
+     .script = "<220 mx\n>LHLO me.example\n<250 mx\n=EHLO\n"
+               ">MAIL FROM:<s@a.example>\n<250 ok\n>RCPT TO:<r1@b.example>\n<250 ok\n"
+               ">RCPT TO:<r2@b.example>\n<250 ok\n>DATA\n<354 go\n=TEXT\n>..dot\n>.\n"
+               "<421 stopping\n=FAILED end of data: 421 stopping\n=DOUBT 0\n"},
     {.name = "a reply nobody asked for",
      .script = PLAIN "<250 hello?\n=FAILED idle session: 0 a reply that nothing asked for\n"},
     {.name = "2xx to DATA",
@@ -338,7 +358,8 @@ static const struct dialogue rows[] = {
      .mails = {&one},
      .script = PLAIN ">MAIL FROM:<s@a.example>\n<250 ok\n>RCPT TO:<r@b.example>\n<250 ok\n"
                      ">DATA\n<354 go\n=TEXT\n>Hi\n>.\n<354 more\n"
-                     "=FAILED end of data: 0 the code 354, which has no meaning there\n"},
+                     "=FAILED end of data: 0 the code 354, which has no meaning there\n"
+                     "=DOUBT 0\n"},
 
     /* ---- probes ---- */
     {.name = "check",
