@@ -47,14 +47,14 @@ static void answer_error(struct session *session, const struct smtp_reply *reply
         smtp_reply_set(&last, 421, "4.7.0", "%s too many errors, closing",
                        session->conf->hostname);
         smtp_server_reply(session->server, &last);
-        session_close(session, "errors");
+        ingress_session_close(session, "errors");
         return;
     }
     smtp_server_reply(session->server, reply);
     if (reply->code == 421) {
-        session_close(session, "errors");
+        ingress_session_close(session, "errors");
     } else if (2 * session->errors > session->conf->errors_max) {
-        session_enter(session, SESSION_DELAY);
+        ingress_session_enter(session, SESSION_DELAY);
     }
 }
 
@@ -73,11 +73,11 @@ static void on_helo(struct session *session, const struct smtp_event *event)
 {
     struct smtp_reply reply;
 
-    transaction_end(session);
+    ingress_transaction_end(session);
     free(session->helo);
     session->helo = pn_strndup(pn_str_sub(event->name, 0, MAIL_DOMAIN_MAX));
     session->extended = event->extended;
-    verdict_helo(session->conf, &reply);
+    ingress_verdict_helo(session->conf, &reply);
     answer_junk(session, &reply);
 }
 
@@ -87,12 +87,13 @@ static void on_mail(struct session *session, const struct smtp_event *event)
     struct spool_status status = {0};
     struct smtp_reply reply;
 
-    transaction_end(session);
-    if (event->size_known && event->size_octets > VERDICT_SMALL_OCTETS) {
+    ingress_transaction_end(session);
+    if (event->size_known && event->size_octets > INGRESS_VERDICT_SMALL_OCTETS) {
         spool_get_status(spool, &status);
     }
-    verdict_mail(session->conf, spool_get_readiness(spool), status.free_octets, event, &reply);
-    if (smtp_reply_ok(&reply) && !transaction_begin(session, event)) {
+    ingress_verdict_mail(session->conf, spool_get_readiness(spool), status.free_octets, event,
+                         &reply);
+    if (smtp_reply_ok(&reply) && !ingress_transaction_begin(session, event)) {
         smtp_reply_set(&reply, 452, "4.3.1", "too little memory, try again later");
     }
     if (smtp_reply_ok(&reply)) {
@@ -108,7 +109,8 @@ static void sign_of_life(struct session *session, const struct conf_domain *doma
 {
     const struct ingress_deps *deps = &session->ingress->deps;
 
-    if (!session->sign_told && deps->on_sign && verdict_is_target(domain, &session->peer.ip)) {
+    if (!session->sign_told && deps->on_sign &&
+        ingress_verdict_is_target(domain, &session->peer.ip)) {
         session->sign_told = true;
         deps->on_sign(deps->owner, pn_str_z(domain->name), false);
     }
@@ -121,9 +123,9 @@ static void on_rcpt(struct session *session, const struct smtp_event *event)
     struct smtp_reply reply;
 
     pn_assert(session->transaction);
-    domain = verdict_rcpt(session->conf, session->domains, event,
-                          session->transaction->recipient_count, &reply);
-    if (domain && !transaction_add(session, domain, event)) {
+    domain = ingress_verdict_rcpt(session->conf, session->domains, event,
+                                  session->transaction->recipient_count, &reply);
+    if (domain && !ingress_transaction_add(session, domain, event)) {
         smtp_reply_set(&reply, 452, "4.3.1", "too little memory for more recipients");
         domain = NULL;
     }
@@ -151,21 +153,21 @@ static void on_data(struct session *session, const struct smtp_event *event)
 
     (void)event;
     pn_assert(session->transaction && session->transaction->recipient_count > 0);
-    verdict_data(spool_get_readiness(deps->spool), &reply);
+    ingress_verdict_data(spool_get_readiness(deps->spool), &reply);
     if (reply.code == 354) {
-        receive_begin(session);
+        ingress_receive_begin(session);
         smtp_server_reply(session->server, &reply);
         return;
     }
     log_refusal(session, PN_EV_REFUSED_DATA, NULL, PN_STR(""), &reply);
     stats_count(deps->counters, STATS_MESSAGES_REFUSED, 1);
     smtp_server_reply(session->server, &reply);
-    transaction_end(session);
+    ingress_transaction_end(session);
 }
 
 static void on_text(struct session *session, const struct smtp_event *event)
 {
-    receive_text(session, event->data);
+    ingress_receive_text(session, event->data);
 }
 
 static void on_chunk(struct session *session, const struct smtp_event *event)
@@ -182,7 +184,7 @@ static void on_rset(struct session *session, const struct smtp_event *event)
     struct smtp_reply reply;
 
     (void)event;
-    transaction_end(session);
+    ingress_transaction_end(session);
     smtp_reply_set(&reply, 250, "2.0.0", "Ok");
     answer_junk(session, &reply);
 }
@@ -222,8 +224,8 @@ static void on_etrn(struct session *session, const struct smtp_event *event)
     const struct conf_domain *domain;
     struct smtp_reply reply;
 
-    domain = verdict_etrn(session->conf, ingress->settings.domains, &session->peer.ip, event,
-                          &reply);
+    domain = ingress_verdict_etrn(session->conf, ingress->settings.domains, &session->peer.ip,
+                                  event, &reply);
     if (!domain) {
         log_refusal(session, PN_EV_PROTOCOL_ERROR, "etrn", event->name, &reply);
         answer_error(session, &reply);
@@ -245,10 +247,10 @@ static void on_starttls(struct session *session, const struct smtp_event *event)
         answer_junk(session, &reply);
         return;
     }
-    transaction_end(session);
+    ingress_transaction_end(session);
     smtp_reply_set(&reply, 220, "2.0.0", "Ready to start TLS");
     smtp_server_reply(session->server, &reply);
-    session_enter(session, SESSION_SECURING);
+    ingress_session_enter(session, SESSION_SECURING);
 }
 
 static void on_quit(struct session *session, const struct smtp_event *event)
@@ -258,7 +260,7 @@ static void on_quit(struct session *session, const struct smtp_event *event)
     (void)event;
     smtp_reply_set(&reply, 221, "2.0.0", "%s closing", session->conf->hostname);
     smtp_server_reply(session->server, &reply);
-    session_close(session, "quit");
+    ingress_session_close(session, "quit");
 }
 
 static void on_error(struct session *session, const struct smtp_event *event)
@@ -272,21 +274,31 @@ static void on_stranger(struct session *session, const struct smtp_event *event)
 {
     (void)event;
     stats_count(session->ingress->deps.counters, STATS_PROTOCOL_ERRORS, 1);
-    session_close(session, "not-smtp");
+    ingress_session_close(session, "not-smtp");
 }
 
 typedef void answer_fn(struct session *session, const struct smtp_event *event);
 
 static answer_fn *const answers[] = {
-    [SMTP_EV_HELO] = on_helo,         [SMTP_EV_MAIL] = on_mail, [SMTP_EV_RCPT] = on_rcpt,
-    [SMTP_EV_DATA] = on_data,         [SMTP_EV_TEXT] = on_text, [SMTP_EV_CHUNK] = on_chunk,
-    [SMTP_EV_END] = receive_end,      [SMTP_EV_RSET] = on_rset, [SMTP_EV_NOOP] = on_noop,
-    [SMTP_EV_HELP] = on_help,         [SMTP_EV_VRFY] = on_vrfy, [SMTP_EV_ETRN] = on_etrn,
-    [SMTP_EV_STARTTLS] = on_starttls, [SMTP_EV_QUIT] = on_quit, [SMTP_EV_ERROR] = on_error,
+    [SMTP_EV_HELO] = on_helo,
+    [SMTP_EV_MAIL] = on_mail,
+    [SMTP_EV_RCPT] = on_rcpt,
+    [SMTP_EV_DATA] = on_data,
+    [SMTP_EV_TEXT] = on_text,
+    [SMTP_EV_CHUNK] = on_chunk,
+    [SMTP_EV_END] = ingress_receive_end,
+    [SMTP_EV_RSET] = on_rset,
+    [SMTP_EV_NOOP] = on_noop,
+    [SMTP_EV_HELP] = on_help,
+    [SMTP_EV_VRFY] = on_vrfy,
+    [SMTP_EV_ETRN] = on_etrn,
+    [SMTP_EV_STARTTLS] = on_starttls,
+    [SMTP_EV_QUIT] = on_quit,
+    [SMTP_EV_ERROR] = on_error,
     [SMTP_EV_STRANGER] = on_stranger,
 };
 
-void command_decide(struct session *session, const struct smtp_event *event)
+void ingress_command_decide(struct session *session, const struct smtp_event *event)
 {
     pn_assert((size_t)event->kind < PN_COUNT(answers));
     answers[event->kind](session, event);

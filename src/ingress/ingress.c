@@ -5,6 +5,8 @@
  * a turn in which a session of this worker gave memory back, and every 50 ms while somebody
  * waits, because sessions of other workers give back too and nobody tells us.
  */
+#include "postern/ingress/ingress.h"
+
 #include "session_priv.h"
 
 #include "postern/base/assert.h"
@@ -23,7 +25,7 @@ static void wake(struct ingress *ingress)
     do {
         first = ingress->waiting;
         if (first) {
-            session_step(first);
+            ingress_session_step(first);
         }
     } while (first && ingress->waiting != first);
     if (ingress->waiting) {
@@ -123,7 +125,7 @@ void ingress_accept(struct ingress *ingress, struct stream *stream, size_t liste
     }
     switch (policy_session_take(ingress->deps.limits, &stream->peer.ip)) {
     case POLICY_SESSION_OK:
-        session_start(ingress, stream, starttls);
+        ingress_session_start(ingress, stream, starttls);
         return;
     case POLICY_SESSION_TOTAL:
         turn_away(ingress, stream, "too many sessions, try again later");
@@ -145,9 +147,9 @@ void ingress_stop(struct ingress *ingress, ingress_stopped_fn *on_stopped, void 
     ingress->owner = owner;
     DL_FOREACH_SAFE (ingress->sessions, session, next) {
         if (session->state == SESSION_DELAY) {
-            session_enter(session, SESSION_COMMAND);
+            ingress_session_enter(session, SESSION_COMMAND);
         }
-        session_step(session);
+        ingress_session_step(session);
     }
     if (ingress->session_count == 0) {
         ingress_defer(ingress);
@@ -164,11 +166,11 @@ void ingress_free(struct ingress **ingress_ptr)
     *ingress_ptr = NULL;
     ingress->state = INGRESS_FREED;
     while (ingress->sessions) {
-        session_dismiss(ingress->sessions, "stop", "4.3.2", "closing, try again later");
-        session_step(ingress->sessions);
+        ingress_session_dismiss(ingress->sessions, "stop", "4.3.2", "closing, try again later");
+        ingress_session_step(ingress->sessions);
     }
     loop_timer_stop(ingress->deps.loop, &ingress->timer);
-    transaction_free_spare(ingress);
+    ingress_transaction_free_spare(ingress);
     pn_buf_fini(&ingress->scratch);
     conf_unref(&ingress->settings.conf);
     domains_unref(&ingress->settings.domains);

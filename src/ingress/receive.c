@@ -1,9 +1,10 @@
 /*
  * ingress/receive.c - the text of a message: from the line into the spool.
  *
- * Before the server is fed, receive_allowance says how much it may get, so that whatever
- * comes out of it has a place: in the draft, and in the memory budget. What is not fed stays
- * in the stream, and beyond its limit with the client. That is all there is to slowing down.
+ * Before the server is fed, ingress_receive_allowance says how much it may get, so that
+ * whatever comes out of it has a place: in the draft, and in the memory budget. What is not fed
+ * stays in the stream, and beyond its limit with the client. That is all there is to slowing
+ * down.
  *
  * A chunk of the spool is filled to its last octet, and nobody knows what the next octet
  * fed will make (a CR LF, or nothing). So near the end of a chunk a few octets are fed
@@ -55,10 +56,10 @@ static void refuse(struct session *session, const struct refusal *refusal)
 
     transaction->refusal = refusal;
     spool_draft_free(&transaction->draft);
-    receive_give_back(session);
+    ingress_receive_give_back(session);
 }
 
-void receive_check(struct session *session)
+void ingress_receive_check(struct session *session)
 {
     struct transaction *transaction = session->transaction;
 
@@ -68,12 +69,12 @@ void receive_check(struct session *session)
     }
 }
 
-void receive_give_up(struct session *session)
+void ingress_receive_give_up(struct session *session)
 {
     refuse(session, &no_memory);
 }
 
-void receive_give_back(struct session *session)
+void ingress_receive_give_back(struct session *session)
 {
     struct transaction *transaction = session->transaction;
 
@@ -132,7 +133,7 @@ static size_t memory_allowance(struct session *session, size_t wanted)
     return most_that_fits(transaction->text_reserved - held);
 }
 
-size_t receive_allowance(struct session *session, size_t wanted)
+size_t ingress_receive_allowance(struct session *session, size_t wanted)
 {
     struct transaction *transaction = session->transaction;
     size_t room;
@@ -152,7 +153,7 @@ size_t receive_allowance(struct session *session, size_t wanted)
     }
     allowed = memory_allowance(session, wanted);
     if (allowed < wanted && allowed < FEED_MIN) {
-        session_enter(session, SESSION_MEMORY);
+        ingress_session_enter(session, SESSION_MEMORY);
         return 0;
     }
     return allowed < wanted ? allowed : wanted;
@@ -172,7 +173,7 @@ static struct pn_str protocol_of(const struct session *session)
     return utf8 ? PN_STR("UTF8SMTP") : PN_STR("ESMTP");
 }
 
-void receive_begin(struct session *session)
+void ingress_receive_begin(struct session *session)
 {
     struct pn_str host = pn_str_z(session->conf->hostname);
     char lower[MAIL_SCAN_HOST_MAX];
@@ -186,7 +187,7 @@ void receive_begin(struct session *session)
 
 static void on_draft(void *owner)
 {
-    session_step(owner);
+    ingress_session_step(owner);
 }
 
 /* Makes the draft, with our trace header at its front. */
@@ -218,7 +219,7 @@ static void draft_begin(struct session *session)
     spool_draft_write(transaction->draft, pn_buf_str(header));
 }
 
-void receive_text(struct session *session, struct pn_str text)
+void ingress_receive_text(struct session *session, struct pn_str text)
 {
     struct transaction *transaction = session->transaction;
 
@@ -236,7 +237,7 @@ void receive_text(struct session *session, struct pn_str text)
             pn_assert(text.len <= sizeof transaction->spill);
             memcpy(transaction->spill, text.ptr, text.len);
             transaction->spill_len = text.len;
-            session_enter(session, SESSION_ROOM);
+            ingress_session_enter(session, SESSION_ROOM);
             return;
         }
         spool_draft_write(transaction->draft, fits);
@@ -244,12 +245,12 @@ void receive_text(struct session *session, struct pn_str text)
     }
 }
 
-bool receive_room(struct session *session)
+bool ingress_receive_room(struct session *session)
 {
     struct transaction *transaction = session->transaction;
     struct pn_str spill = {transaction->spill, transaction->spill_len};
 
-    receive_check(session);
+    ingress_receive_check(session);
     if (!transaction->refusal) {
         if (spool_draft_room(transaction->draft) < spill.len) {
             return false;
@@ -257,7 +258,7 @@ bool receive_room(struct session *session)
         spool_draft_write(transaction->draft, spill);
     }
     transaction->spill_len = 0;
-    session_enter(session, SESSION_TEXT);
+    ingress_session_enter(session, SESSION_TEXT);
     return true;
 }
 
@@ -279,7 +280,7 @@ static void turn_away(struct session *session, const struct smtp_reply *reply)
     }
     stats_count(ingress->deps.counters, STATS_MESSAGES_REFUSED, 1);
     smtp_server_reply(session->server, reply);
-    transaction_end(session);
+    ingress_transaction_end(session);
 }
 
 static void turn_away_for(struct session *session, const struct refusal *refusal)
@@ -307,7 +308,7 @@ static void store(struct session *session)
     const struct mail_scan *scan = &transaction->scan;
     const struct ingress_deps *deps = &session->ingress->deps;
     int64_t now_ms = queue_clock_now(deps->clock, deps->loop->now);
-    struct spool_new_job *jobs = transaction_jobs(transaction);
+    struct spool_new_job *jobs = ingress_transaction_jobs(transaction);
 
     if (!jobs) {
         turn_away_for(session, &no_memory);
@@ -324,17 +325,17 @@ static void store(struct session *session)
     }
     spool_draft_store(transaction->draft, &transaction->envelope, now_ms, jobs,
                       transaction->group_count);
-    session_enter(session, SESSION_STORING);
+    ingress_session_enter(session, SESSION_STORING);
 }
 
-void receive_end(struct session *session, const struct smtp_event *event)
+void ingress_receive_end(struct session *session, const struct smtp_event *event)
 {
     struct transaction *transaction = session->transaction;
     struct smtp_reply reply;
 
     if (transaction->refusal) {
         turn_away_for(session, transaction->refusal);
-    } else if (!verdict_end(session->conf, event, transaction->scan.received, &reply)) {
+    } else if (!ingress_verdict_end(session->conf, event, transaction->scan.received, &reply)) {
         turn_away(session, &reply);
     } else {
         if (!transaction->draft) {
@@ -421,10 +422,10 @@ static void finish_stored(struct session *session)
     pn_id_format(&transaction->envelope.id, id);
     smtp_reply_set(&reply, 250, "2.0.0", "Ok: queued as %s", id);
     smtp_server_reply(session->server, &reply);
-    transaction_end(session);
+    ingress_transaction_end(session);
 }
 
-bool receive_stored(struct session *session)
+bool ingress_receive_stored(struct session *session)
 {
     switch (spool_draft_get_state(session->transaction->draft)) {
     case SPOOL_DRAFT_STORED:
@@ -437,6 +438,6 @@ bool receive_stored(struct session *session)
     case SPOOL_DRAFT_STORING:
         return false;
     }
-    session_enter(session, SESSION_COMMAND);
+    ingress_session_enter(session, SESSION_COMMAND);
     return true;
 }

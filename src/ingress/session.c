@@ -1,7 +1,7 @@
 /*
  * ingress/session.c - one accepted connection: what has happened, and what follows.
  *
- * session_step is the only way forward. Whoever learns something new (the stream, the
+ * ingress_session_step is the only way forward. Whoever learns something new (the stream, the
  * draft, a timer, memory that came back) calls it; it looks at what there is and goes as
  * far as that allows. The state says what is waited for, and a row of the table how long
  * and what it is called when nothing comes.
@@ -52,7 +52,7 @@ static const struct state_row states[SESSION_STATES] = {
 static void on_event(struct stream *stream, void *owner)
 {
     (void)stream;
-    session_step(owner);
+    ingress_session_step(owner);
 }
 
 static void stream_adopt(struct session *session, struct stream *stream)
@@ -62,7 +62,7 @@ static void stream_adopt(struct session *session, struct stream *stream)
     session->stream = stream;
 }
 
-void session_enter(struct session *session, enum session_state state)
+void ingress_session_enter(struct session *session, enum session_state state)
 {
     struct ingress *ingress = session->ingress;
 
@@ -82,30 +82,30 @@ void session_enter(struct session *session, enum session_state state)
     }
 }
 
-void session_close(struct session *session, const char *ending)
+void ingress_session_close(struct session *session, const char *ending)
 {
     session->ending = ending;
-    session_enter(session, SESSION_CLOSING);
+    ingress_session_enter(session, SESSION_CLOSING);
 }
 
-void session_drop(struct session *session, const char *ending)
+void ingress_session_drop(struct session *session, const char *ending)
 {
     session->ending = ending;
-    session_enter(session, SESSION_DROPPED);
+    ingress_session_enter(session, SESSION_DROPPED);
 }
 
-void session_dismiss(struct session *session, const char *ending, const char *enhanced,
-                     const char *why)
+void ingress_session_dismiss(struct session *session, const char *ending, const char *enhanced,
+                             const char *why)
 {
     struct smtp_reply reply;
 
     if (session->state == SESSION_HANDSHAKE) {
-        session_drop(session, ending);
+        ingress_session_drop(session, ending);
         return;
     }
     smtp_reply_set(&reply, 421, enhanced, "%s %s", session->conf->hostname, why);
     smtp_server_say(session->server, &reply);
-    session_close(session, ending);
+    ingress_session_close(session, ending);
 }
 
 /* ---- time ------------------------------------------------------------------------- */
@@ -147,9 +147,6 @@ static struct pn_mono deadline(const struct session *session)
 {
     struct pn_mono at = state_deadline(session);
 
-    if (session->state == SESSION_STORING) {
-        return PN_MONO_NEVER;
-    }
     if (states[session->state].counted && session->transaction) {
         at = earlier(
             at, pn_mono_add(session->transaction->since, session->conf->transaction_time_ms));
@@ -173,18 +170,18 @@ static void time_out(struct session *session)
     char why[128];
 
     if (unsent_deadline(session).ms <= now.ms) {
-        session_drop(session, "timeout: replies were not taken");
+        ingress_session_drop(session, "timeout: replies were not taken");
     } else if (session->state == SESSION_DELAY) {
-        session_enter(session, SESSION_COMMAND);
+        ingress_session_enter(session, SESSION_COMMAND);
     } else if (session->state == SESSION_MEMORY && state_deadline(session).ms <= now.ms) {
-        receive_give_up(session);
-        session_enter(session, SESSION_TEXT);
+        ingress_receive_give_up(session);
+        ingress_session_enter(session, SESSION_TEXT);
     } else {
         if (session->state == SESSION_HANDSHAKE) {
             pn_log_say(&session->log, PN_EV_TLS_FAILED, "no handshake in time");
         }
         snprintf(why, sizeof why, "timeout %s", states[session->state].words);
-        session_dismiss(session, "timeout", "4.4.2", why);
+        ingress_session_dismiss(session, "timeout", "4.4.2", why);
     }
 }
 
@@ -195,7 +192,7 @@ static void on_timer(struct pn_timer *timer)
     if (deadline(session).ms <= session_loop(session)->now.ms) {
         time_out(session);
     }
-    session_step(session);
+    ingress_session_step(session);
 }
 
 /* ---- the client's name ------------------------------------------------------------ */
@@ -227,7 +224,7 @@ static void on_name(struct resolver_query *query, const struct resolver_answer *
     }
 }
 
-void session_name_ask(struct session *session)
+void ingress_session_name_ask(struct session *session)
 {
     struct resolver *resolver = session->ingress->deps.resolver;
     char text[PN_IP_CHARS];
@@ -239,7 +236,7 @@ void session_name_ask(struct session *session)
     }
 }
 
-void session_name_stop(struct session *session)
+void ingress_session_name_stop(struct session *session)
 {
     if (session->ingress->deps.resolver) {
         resolver_cancel(session->ingress->deps.resolver, &session->query);
@@ -250,7 +247,7 @@ void session_name_stop(struct session *session)
 
 /* ---- life ------------------------------------------------------------------------- */
 
-void session_start(struct ingress *ingress, struct stream *stream, bool starttls)
+void ingress_session_start(struct ingress *ingress, struct stream *stream, bool starttls)
 {
     struct session *session = PN_NEW(struct session);
     struct smtp_server_options options = {0};
@@ -278,9 +275,9 @@ void session_start(struct ingress *ingress, struct stream *stream, bool starttls
     ingress->session_count++;
     stats_count(ingress->deps.counters, STATS_CONNECTIONS, 1);
     pn_log_say(&session->log, PN_EV_CONNECT, "port %u", (unsigned)session->peer.port);
-    session_name_ask(session);
+    ingress_session_name_ask(session);
     smtp_server_greet(session->server, NULL);
-    session_step(session);
+    ingress_session_step(session);
 }
 
 static void log_end(struct session *session)
@@ -304,8 +301,8 @@ static void session_free(struct session *session)
     struct ingress *ingress = session->ingress;
 
     log_end(session);
-    transaction_end(session);
-    session_name_stop(session);
+    ingress_transaction_end(session);
+    ingress_session_name_stop(session);
     loop_timer_stop(ingress->deps.loop, &session->timer);
     if (session->state == SESSION_CLOSING) {
         stream_close(&session->stream);
@@ -347,11 +344,11 @@ static void secure(struct session *session)
         /* What came before TLS would count as said inside it (FAULTS 2.1). */
         pn_log_say(&session->log, PN_EV_PROTOCOL_ERROR, "plaintext after STARTTLS");
         stats_count(session->ingress->deps.counters, STATS_PROTOCOL_ERRORS, 1);
-        session_drop(session, "plaintext-after-starttls");
+        ingress_session_drop(session, "plaintext-after-starttls");
         return;
     }
     stream_adopt(session, tls_accept(session->ingress->settings.tls, session->stream));
-    session_enter(session, SESSION_HANDSHAKE);
+    ingress_session_enter(session, SESSION_HANDSHAKE);
 }
 
 /* True when the handshake is done: the session begins again. */
@@ -366,7 +363,7 @@ static bool handshake(struct session *session)
     }
     if (state != STREAM_OPEN) {
         pn_log_say(&session->log, PN_EV_TLS_FAILED, "%s", stream_error(session->stream));
-        session_drop(session, "tls-failed");
+        ingress_session_drop(session, "tls-failed");
         return false;
     }
     tls = stream_get_tls(session->stream);
@@ -375,11 +372,10 @@ static bool handshake(struct session *session)
     session->tls = pn_strdup(text);
     free(session->helo);
     session->helo = NULL;
-    session->extended = false;
     smtp_server_secured(session->server);
     stats_count(session->ingress->deps.counters, STATS_TLS_SESSIONS, 1);
     pn_log_say(&session->log, PN_EV_TLS_STARTED, "%s", text);
-    session_enter(session, SESSION_COMMAND);
+    ingress_session_enter(session, SESSION_COMMAND);
     return true;
 }
 
@@ -392,8 +388,8 @@ static bool is_reading(const struct session *session)
 static void settle(struct session *session)
 {
     if (is_reading(session)) {
-        session_enter(session, smtp_server_in_text(session->server) ? SESSION_TEXT
-                                                                    : SESSION_COMMAND);
+        ingress_session_enter(session, smtp_server_in_text(session->server) ? SESSION_TEXT
+                                                                            : SESSION_COMMAND);
     }
 }
 
@@ -405,7 +401,7 @@ static bool handle(struct session *session)
 
     while (is_reading(session) && smtp_server_next(session->server, &event)) {
         session->since = session_loop(session)->now;
-        command_decide(session, &event);
+        ingress_command_decide(session, &event);
         any = true;
     }
     return any;
@@ -447,24 +443,24 @@ static bool advance(struct session *session)
     bool moved;
 
     flush(session);
-    receive_check(session);
+    ingress_receive_check(session);
     if (stream_unsent(session->stream) > UNSENT_MAX) {
         return false;
     }
     data = stream_peek(session->stream);
     if (data.len == 0) {
         if (stream_get_state(session->stream) == STREAM_ENDED) {
-            session_close(session, "lost");
+            ingress_session_close(session, "lost");
         }
         return false;
     }
     if (in_text) {
-        data.len = receive_allowance(session, data.len);
+        data.len = ingress_receive_allowance(session, data.len);
     }
     if (data.len == 0) {
         return false;
     }
-    session_enter(session, in_text ? SESSION_TEXT : SESSION_COMMAND);
+    ingress_session_enter(session, in_text ? SESSION_TEXT : SESSION_COMMAND);
     len = data.len;
     moved = feed_all(session, &data, in_text);
     stream_consume(session->stream, len - data.len);
@@ -481,12 +477,12 @@ static bool move(struct session *session)
     if (stream_get_state(session->stream) == STREAM_FAILED &&
         session->state != SESSION_STORING && session->state != SESSION_HANDSHAKE &&
         session->state != SESSION_DROPPED) {
-        session_drop(session, "lost");
+        ingress_session_drop(session, "lost");
     }
     switch (session->state) {
     case SESSION_COMMAND:
         if (session->ingress->state != INGRESS_RUNNING && !session->transaction) {
-            session_dismiss(session, "stop", "4.3.2", "closing, try again later");
+            ingress_session_dismiss(session, "stop", "4.3.2", "closing, try again later");
             return false;
         }
         return advance(session);
@@ -494,7 +490,7 @@ static bool move(struct session *session)
     case SESSION_MEMORY:
         return advance(session);
     case SESSION_ROOM:
-        if (!receive_room(session)) {
+        if (!ingress_receive_room(session)) {
             return false;
         }
         handle(session); /* the text may have ended with what was spilled */
@@ -502,12 +498,12 @@ static bool move(struct session *session)
         return true;
     case SESSION_HANDSHAKE:
         if (session->ingress->state != INGRESS_RUNNING) {
-            session_drop(session, "stop");
+            ingress_session_drop(session, "stop");
             return false;
         }
         return handshake(session);
     case SESSION_STORING:
-        return receive_stored(session);
+        return ingress_receive_stored(session);
     case SESSION_DELAY:
     case SESSION_SECURING:
     case SESSION_CLOSING:
@@ -518,7 +514,7 @@ static bool move(struct session *session)
     return false;
 }
 
-void session_step(struct session *session)
+void ingress_session_step(struct session *session)
 {
     while (move(session)) {
     }

@@ -80,18 +80,18 @@ struct transaction {
 };
 
 /* Begins one; there is none. False: no memory. */
-bool transaction_begin(struct session *session, const struct smtp_event *event);
+bool ingress_transaction_begin(struct session *session, const struct smtp_event *event);
 
 /* Adds a recipient, or does nothing when it is there already. False: no memory. */
-bool transaction_add(struct session *session, const struct conf_domain *domain,
-                     const struct smtp_event *event);
+bool ingress_transaction_add(struct session *session, const struct conf_domain *domain,
+                             const struct smtp_event *event);
 
 /* The jobs of the message, borrowed from the arena; NULL: no memory. */
-struct spool_new_job *transaction_jobs(struct transaction *transaction);
+struct spool_new_job *ingress_transaction_jobs(struct transaction *transaction);
 
 /* Ends it, if there is one, and drops what is not stored. */
-void transaction_end(struct session *session);
-void transaction_free_spare(struct ingress *ingress);
+void ingress_transaction_end(struct session *session);
+void ingress_transaction_free_spare(struct ingress *ingress);
 
 /* ---- the text of a message -------------------------------------------------------- */
 
@@ -99,19 +99,19 @@ void transaction_free_spare(struct ingress *ingress);
  * How many of `wanted` octets may be fed to the server now. 0: none, and the session's
  * state says what it waits for.
  */
-size_t receive_allowance(struct session *session, size_t wanted);
-void receive_begin(struct session *session); /* the text may come */
-void receive_text(struct session *session, struct pn_str text);
+size_t ingress_receive_allowance(struct session *session, size_t wanted);
+void ingress_receive_begin(struct session *session); /* the text may come */
+void ingress_receive_text(struct session *session, struct pn_str text);
 /* In SESSION_ROOM: is there room now? */
-bool receive_room(struct session *session);
-void receive_end(struct session *session, const struct smtp_event *event);
+bool ingress_receive_room(struct session *session);
+void ingress_receive_end(struct session *session, const struct smtp_event *event);
 /* Notices that the draft has failed while the text came. */
-void receive_check(struct session *session);
+void ingress_receive_check(struct session *session);
 /* What the store said. False while it has not. */
-bool receive_stored(struct session *session);
+bool ingress_receive_stored(struct session *session);
 /* It waited too long for memory: from now on the text is thrown away. */
-void receive_give_up(struct session *session);
-void receive_give_back(struct session *session);
+void ingress_receive_give_up(struct session *session);
+void ingress_receive_give_back(struct session *session);
 
 /* ---- one session ------------------------------------------------------------------ */
 
@@ -167,23 +167,23 @@ struct session {
 };
 
 /* Makes a session of a stream, greets, and steps. */
-void session_start(struct ingress *ingress, struct stream *stream, bool starttls);
+void ingress_session_start(struct ingress *ingress, struct stream *stream, bool starttls);
 /* Moves the session as far as it can go now; may free it. One call too many does nothing. */
-void session_step(struct session *session);
-void session_enter(struct session *session, enum session_state state);
+void ingress_session_step(struct session *session);
+void ingress_session_enter(struct session *session, enum session_state state);
 /* The session ends at the end of this step; ending is a literal. */
-void session_close(struct session *session, const char *ending);
-void session_drop(struct session *session, const char *ending);
+void ingress_session_close(struct session *session, const char *ending);
+void ingress_session_drop(struct session *session, const char *ending);
 /* 421, if the client can still be told, and the end. */
-void session_dismiss(struct session *session, const char *ending, const char *enhanced,
-                     const char *why);
+void ingress_session_dismiss(struct session *session, const char *ending, const char *enhanced,
+                             const char *why);
 
 /* Looks up the client's name; the answer waits in session->name. */
-void session_name_ask(struct session *session);
-void session_name_stop(struct session *session);
+void ingress_session_name_ask(struct session *session);
+void ingress_session_name_stop(struct session *session);
 
 /* Answers an event, or begins what will. */
-void command_decide(struct session *session, const struct smtp_event *event);
+void ingress_command_decide(struct session *session, const struct smtp_event *event);
 
 static inline struct loop *session_loop(const struct session *session)
 {

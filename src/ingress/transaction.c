@@ -51,7 +51,7 @@ static void put_spare(struct ingress *ingress, struct transaction *transaction)
     ingress->spare_count++;
 }
 
-void transaction_free_spare(struct ingress *ingress)
+void ingress_transaction_free_spare(struct ingress *ingress)
 {
     while (ingress->spare) {
         struct transaction *transaction = ingress->spare;
@@ -63,7 +63,7 @@ void transaction_free_spare(struct ingress *ingress)
     ingress->spare_count = 0;
 }
 
-bool transaction_begin(struct session *session, const struct smtp_event *event)
+bool ingress_transaction_begin(struct session *session, const struct smtp_event *event)
 {
     struct ingress *ingress = session->ingress;
     struct transaction *transaction = take_spare(ingress);
@@ -79,7 +79,7 @@ bool transaction_begin(struct session *session, const struct smtp_event *event)
     }
     if (pn_arena_copy(&transaction->arena, event->address.text, &envelope->sender) != 0 ||
         pn_arena_copy(&transaction->arena, event->envid, &envelope->envid) != 0) {
-        transaction_end(session);
+        ingress_transaction_end(session);
         return false;
     }
     /* A domain that was added a second ago counts from the next transaction on. */
@@ -177,8 +177,8 @@ static int copy_address(struct transaction *transaction, const struct conf_domai
     return pn_arena_copy(&transaction->arena, (struct pn_str){whole, len + 1 + name.len}, out);
 }
 
-bool transaction_add(struct session *session, const struct conf_domain *domain,
-                     const struct smtp_event *event)
+bool ingress_transaction_add(struct session *session, const struct conf_domain *domain,
+                             const struct smtp_event *event)
 {
     struct transaction *transaction = session->transaction;
     uint32_t hash = hash_of(&event->address);
@@ -215,7 +215,7 @@ bool transaction_add(struct session *session, const struct conf_domain *domain,
     return true;
 }
 
-struct spool_new_job *transaction_jobs(struct transaction *transaction)
+struct spool_new_job *ingress_transaction_jobs(struct transaction *transaction)
 {
     size_t count = transaction->recipient_count;
     struct mail_recipient *flat;
@@ -243,7 +243,7 @@ struct spool_new_job *transaction_jobs(struct transaction *transaction)
     return jobs;
 }
 
-void transaction_end(struct session *session)
+void ingress_transaction_end(struct session *session)
 {
     struct transaction *transaction = session->transaction;
 
@@ -251,7 +251,7 @@ void transaction_end(struct session *session)
         return;
     }
     spool_draft_free(&transaction->draft);
-    receive_give_back(session);
+    ingress_receive_give_back(session);
     if (transaction->envelope_reserved > 0) {
         policy_memory_give(session->ingress->deps.limits, transaction->envelope_reserved);
     }

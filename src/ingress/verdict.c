@@ -1,7 +1,7 @@
 /*
  * ingress/verdict.c - what a client is told: facts in, a reply out.
  *
- * The rule against open relaying is verdict_rcpt and stands on two legs. The address is
+ * The rule against open relaying is ingress_verdict_rcpt and stands on two legs. The address is
  * judged in one form only, the one that mail/address made of it, never by looking at the
  * text again; and its domain is looked up as a whole name, in the table of relay domains.
  * What a local part might mean to somebody else (user%evil, evil!user) is not interpreted:
@@ -24,14 +24,15 @@ static void set_not_ready(enum spool_readiness readiness, struct smtp_reply *out
     }
 }
 
-void verdict_helo(const struct conf *conf, struct smtp_reply *out)
+void ingress_verdict_helo(const struct conf *conf, struct smtp_reply *out)
 {
     /* RFC 2034 4: no enhanced code in the answer to HELO and EHLO. */
     smtp_reply_set(out, 250, "", "%s", conf->hostname);
 }
 
-void verdict_mail(const struct conf *conf, enum spool_readiness readiness, uint64_t free_octets,
-                  const struct smtp_event *event, struct smtp_reply *out)
+void ingress_verdict_mail(const struct conf *conf, enum spool_readiness readiness,
+                          uint64_t free_octets, const struct smtp_event *event,
+                          struct smtp_reply *out)
 {
     uint64_t size_octets = event->size_known ? event->size_octets : 0;
 
@@ -40,7 +41,7 @@ void verdict_mail(const struct conf *conf, enum spool_readiness readiness, uint6
                        conf->message_size_octets);
     } else if (readiness != SPOOL_READY) {
         set_not_ready(readiness, out);
-    } else if (size_octets > VERDICT_SMALL_OCTETS &&
+    } else if (size_octets > INGRESS_VERDICT_SMALL_OCTETS &&
                (free_octets < conf->free_space_octets ||
                 size_octets > free_octets - conf->free_space_octets)) {
         set_not_ready(SPOOL_FULL, out);
@@ -74,9 +75,10 @@ static const struct conf_domain *refuse_relay(struct pn_str domain, struct smtp_
     return NULL;
 }
 
-const struct conf_domain *verdict_rcpt(const struct conf *conf, const struct domains *domains,
-                                       const struct smtp_event *event, size_t recipients,
-                                       struct smtp_reply *out)
+const struct conf_domain *ingress_verdict_rcpt(const struct conf *conf,
+                                               const struct domains *domains,
+                                               const struct smtp_event *event,
+                                               size_t recipients, struct smtp_reply *out)
 {
     const struct mail_address *address = &event->address;
     struct pn_str ascii = pn_str_z(address->ascii);
@@ -103,7 +105,7 @@ const struct conf_domain *verdict_rcpt(const struct conf *conf, const struct dom
     return domain;
 }
 
-void verdict_data(enum spool_readiness readiness, struct smtp_reply *out)
+void ingress_verdict_data(enum spool_readiness readiness, struct smtp_reply *out)
 {
     if (readiness != SPOOL_READY) {
         set_not_ready(readiness, out);
@@ -112,8 +114,8 @@ void verdict_data(enum spool_readiness readiness, struct smtp_reply *out)
     }
 }
 
-bool verdict_end(const struct conf *conf, const struct smtp_event *event, unsigned received,
-                 struct smtp_reply *out)
+bool ingress_verdict_end(const struct conf *conf, const struct smtp_event *event,
+                         unsigned received, struct smtp_reply *out)
 {
     if (event->bare_newline && conf->bare_newline == CONF_BARE_REJECT) {
         smtp_reply_set(out, 550, "5.6.11", "a CR or LF stands alone; lines end with CR LF");
@@ -129,7 +131,7 @@ bool verdict_end(const struct conf *conf, const struct smtp_event *event, unsign
     return false;
 }
 
-bool verdict_is_target(const struct conf_domain *domain, const struct pn_ip *client)
+bool ingress_verdict_is_target(const struct conf_domain *domain, const struct pn_ip *client)
 {
     for (size_t i = 0; i < domain->target_count; i++) {
         if (domain->targets[i].literal && pn_ip_eq(&domain->targets[i].ip, client)) {
@@ -149,9 +151,11 @@ static bool may_ask_for_any(const struct conf *conf, const struct pn_ip *client)
     return false;
 }
 
-const struct conf_domain *verdict_etrn(const struct conf *conf, const struct domains *domains,
-                                       const struct pn_ip *client,
-                                       const struct smtp_event *event, struct smtp_reply *out)
+const struct conf_domain *ingress_verdict_etrn(const struct conf *conf,
+                                               const struct domains *domains,
+                                               const struct pn_ip *client,
+                                               const struct smtp_event *event,
+                                               struct smtp_reply *out)
 {
     char ascii[MAIL_DOMAIN_MAX + 1];
     const struct conf_domain *domain;
@@ -163,7 +167,8 @@ const struct conf_domain *verdict_etrn(const struct conf *conf, const struct dom
         return NULL;
     }
     domain = domains_find_exact(domains, pn_str_z(ascii));
-    if (!domain || !(may_ask_for_any(conf, client) || verdict_is_target(domain, client))) {
+    if (!domain ||
+        !(may_ask_for_any(conf, client) || ingress_verdict_is_target(domain, client))) {
         /* One answer for both, so that nobody learns whom we relay for. */
         smtp_reply_set(out, 459, "4.7.1", "node %s not allowed", ascii);
         return NULL;

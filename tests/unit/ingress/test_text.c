@@ -223,7 +223,7 @@ static void test_what_comes_back_is_held(void **state)
  */
 
 /* `octets` of text in lines, or in one line, sent as fast as they are taken. */
-static void send_large(struct client *client, size_t octets, size_t line)
+static void send_text(struct client *client, size_t octets, size_t line, const char *end)
 {
     struct pn_buf text;
 
@@ -234,41 +234,53 @@ static void send_large(struct client *client, size_t octets, size_t line)
 
         assert_int_equal(pn_buf_append_char(&text, cr ? '\r' : lf ? '\n' : 'x'), 0);
     }
-    assert_int_equal(pn_buf_append_z(&text, "\r\n.\r\n"), 0);
+    assert_int_equal(pn_buf_append_z(&text, end), 0);
     client_write(client, pn_buf_str(&text));
     pn_buf_fini(&text);
+}
+
+static void send_large(struct client *client, size_t octets, size_t line)
+{
+    send_text(client, octets, line, "\r\n.\r\n");
 }
 
 /*
  * The end of the text is put at every place around the end of the second chunk, while the
  * first one is still being written: what has no room waits, the end of the text too.
  */
+static void fill_chunks(struct world *world, size_t line, bool bdat)
+{
+    uint64_t header = 0;
+
+    for (size_t i = 0; i < 400; i += i < 150 ? 10 : 1) {
+        size_t octets = 2 * (size_t)SPOOL_CHUNK_OCTETS - 400 + i;
+        struct client *client = begin(world, "");
+        char command[64];
+
+        world->job_count = 0;
+        world->store.stopped = true;
+        snprintf(command, sizeof command, "BDAT %zu LAST\r\n", octets + 2);
+        client_say(client, bdat ? command : "DATA\r\n");
+        send_text(client, octets, line, bdat ? "\r\n" : "\r\n.\r\n");
+        world_run(world);
+        assert_string_equal(client_replies(client), "");
+        world->store.stopped = false;
+        world_run(world);
+        assert_string_equal(client_replies(client), "250 2.0.0");
+        assert_int_equal(world->job_count, 1);
+        header = header ? header : world->jobs[0].job.size_octets - octets;
+        assert_int_equal(world->jobs[0].job.size_octets, header + octets);
+        client_say(client, "QUIT\r\n");
+    }
+}
+
 static void test_chunks_are_filled_to_the_last_octet(void **state)
 {
-    static const size_t lines[] = {2, 80};
-
     (void)state;
-    for (size_t n = 0; n < PN_COUNT(lines); n++) {
+    for (int i = 0; i < 4; i++) {
         struct world *world = world_new("");
-        uint64_t header = 0;
 
-        for (size_t i = 0; i < 400; i += i < 150 ? 10 : 1) {
-            size_t octets = 2 * (size_t)SPOOL_CHUNK_OCTETS - 400 + i;
-            struct client *client = begin(world, "DATA\r\n");
-
-            world->job_count = 0;
-            world->store.stopped = true;
-            send_large(client, octets, lines[n]);
-            world_run(world);
-            assert_string_equal(client_replies(client), "");
-            world->store.stopped = false;
-            world_run(world);
-            assert_string_equal(client_replies(client), "250 2.0.0");
-            assert_int_equal(world->job_count, 1);
-            header = header ? header : world->jobs[0].job.size_octets - octets;
-            assert_int_equal(world->jobs[0].job.size_octets, header + octets);
-            client_say(client, "QUIT\r\n");
-        }
+        fill_chunks(world, i & 1 ? 2 : 80, i & 2);
         world_free(&world);
     }
 }
@@ -408,6 +420,25 @@ static void test_memory_that_others_give_back_is_noticed(void **state)
     policy_memory_give(world->limits, all);
     world_pass(world, 50);
     assert_string_equal(client_replies(client), "250 2.0.0");
+    world_free(&world);
+}
+
+static void test_memory_that_we_give_back_is_used_at_once(void **state)
+{
+    struct world *world = world_new("memory = \"16M\"");
+    uint64_t most = policy_memory_max(world->limits) - 2 * (uint64_t)SPOOL_CHUNK_OCTETS;
+    struct client *first = begin(world, "DATA\r\n");
+    struct client *second = begin(world, "DATA\r\n");
+
+    (void)state;
+    assert_true(policy_memory_take(world->limits, most));
+    assert_string_equal(client_say(first, "hello\r\n"), "");
+    assert_int_equal(pn_buf_str(&first->in).len, 0);
+    assert_string_equal(client_say(second, "hello\r\n.\r\n"), "");
+    assert_true(pn_buf_str(&second->in).len > 0);
+    assert_string_equal(client_say(first, ".\r\n"), "250 2.0.0");
+    assert_string_equal(client_replies(second), "250 2.0.0");
+    policy_memory_give(world->limits, most);
     world_free(&world);
 }
 
@@ -560,6 +591,7 @@ int main(void)
         cmocka_unit_test(test_clients_that_grow_together_do_not_get_stuck),
         cmocka_unit_test(test_who_waits_a_minute_for_memory_is_told),
         cmocka_unit_test(test_memory_that_others_give_back_is_noticed),
+        cmocka_unit_test(test_memory_that_we_give_back_is_used_at_once),
         cmocka_unit_test(test_a_client_leaves_while_it_waits_for_memory),
         cmocka_unit_test(test_250_waits_for_the_store),
         cmocka_unit_test(test_a_failing_store_is_452),

@@ -74,7 +74,7 @@ static void test_mail(void **state)
         struct smtp_reply reply;
 
         print_message("%s\n", row->name);
-        verdict_mail(world->conf, row->readiness, row->free_octets, &event, &reply);
+        ingress_verdict_mail(world->conf, row->readiness, row->free_octets, &event, &reply);
         assert_string_equal(brief(&reply), row->expected);
     }
 }
@@ -128,12 +128,12 @@ static void test_rcpt(void **state)
         print_message("%s\n", row->path);
         assert_int_equal(mail_path_parse(&path, false, true, true, &event.address),
                          MAIL_ADDRESS_OK);
-        domain = verdict_rcpt(world->conf, world->domains, &event, 99, &reply);
+        domain = ingress_verdict_rcpt(world->conf, world->domains, &event, 99, &reply);
         assert_string_equal(brief(&reply), row->expected);
         assert_int_equal(domain != NULL, row->domain != NULL);
         if (domain) {
             assert_string_equal(domain->name, row->domain);
-            assert_null(verdict_rcpt(world->conf, world->domains, &event, 100, &reply));
+            assert_null(ingress_verdict_rcpt(world->conf, world->domains, &event, 100, &reply));
             assert_string_equal(brief(&reply), "452 4.5.3");
         }
     }
@@ -151,9 +151,9 @@ static void test_postmaster_goes_to_the_first_domain_or_nobody(void **state)
 
     assert_int_equal(mail_path_parse(&path, false, true, false, &event.address),
                      MAIL_ADDRESS_OK);
-    assert_null(verdict_rcpt(world->conf, none, &event, 0, &reply));
+    assert_null(ingress_verdict_rcpt(world->conf, none, &event, 0, &reply));
     assert_string_equal(brief(&reply), "550 5.7.1");
-    assert_string_equal(verdict_rcpt(world->conf, others, &event, 0, &reply)->name,
+    assert_string_equal(ingress_verdict_rcpt(world->conf, others, &event, 0, &reply)->name,
                         "example.com");
     domains_unref(&others);
     domains_unref(&none);
@@ -186,7 +186,7 @@ static void test_end(void **state)
         struct smtp_reply reply;
 
         print_message("%s\n", row->name);
-        assert_int_equal(verdict_end(world->conf, &event, row->received, &reply),
+        assert_int_equal(ingress_verdict_end(world->conf, &event, row->received, &reply),
                          row->expected[0] == '\0');
         if (row->expected[0]) {
             assert_string_equal(brief(&reply), row->expected);
@@ -228,7 +228,7 @@ static void test_etrn(void **state)
 
         print_message("%s from %s\n", row->name, row->client);
         assert_true(pn_ip_parse(pn_str_z(row->client), &client));
-        domain = verdict_etrn(world->conf, world->domains, &client, &event, &reply);
+        domain = ingress_verdict_etrn(world->conf, world->domains, &client, &event, &reply);
         assert_string_equal(brief(&reply), row->expected);
         assert_int_equal(domain != NULL, reply.code == 250);
     }
@@ -239,12 +239,12 @@ static void test_data_says_why_not(void **state)
     struct smtp_reply reply;
 
     (void)state;
-    verdict_data(SPOOL_READY, &reply);
+    ingress_verdict_data(SPOOL_READY, &reply);
     assert_int_equal(reply.code, 354);
-    verdict_data(SPOOL_FULL, &reply);
+    ingress_verdict_data(SPOOL_FULL, &reply);
     assert_string_equal(brief(&reply), "452 4.3.1");
     assert_non_null(strstr(reply.text, "free space"));
-    verdict_data(SPOOL_BROKEN, &reply);
+    ingress_verdict_data(SPOOL_BROKEN, &reply);
     assert_string_equal(brief(&reply), "452 4.3.1");
     assert_null(strstr(reply.text, "free space"));
 }
