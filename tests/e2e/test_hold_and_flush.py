@@ -26,7 +26,7 @@ def test_mail_for_a_dead_primary_is_kept_and_arrives(relay, primary):
 
 def test_first_delivery_within_six_seconds_of_the_ports_opening(relay, primary):
     send(relay, 1)
-    wait_for(lambda: relay.json("status")["destinations"][0]["state"] == "down", "it is known to be down")
+    wait_for(lambda: relay.status()["destinations"][0]["state"] == "down", "it is known to be down")
     time.sleep(7)  # so that at least one probe has failed since
     primary.start()
     wait_for(lambda: primary.count() == 1, "it arrives")
@@ -49,10 +49,10 @@ def test_each_recipient_has_its_own_fate(relay, primary):
     primary.start()
     wait_for(lambda: primary.count() == 1, "the good one gets it")
     assert primary.messages[0][1] == ["good@example.org"]
-    wait_for(lambda: relay.json("status")["queue"]["parked"] == 1, "the refused one is parked")
-    rows = relay.json("queue", "list", "--parked")["messages"]
+    wait_for(lambda: relay.status()["queue"]["parked"] == 1, "the refused one is parked")
+    rows = relay.messages(parked="true")
     assert "no such user" in rows[0]["last_reply"]
-    waiting = relay.json("queue", "list")["messages"]
+    waiting = relay.messages()
     assert [r["recipients"] for r in waiting] == [["later@example.org"]]
     primary.refuse = {}
     relay.cli("flush", "example.org")
@@ -89,11 +89,11 @@ def test_a_changed_file_takes_effect_by_itself_and_a_broken_one_keeps_the_last_g
     port = free_port()
     with Relay(tmp_path, domains={"example.org": domain(port)}) as relay:
         relay.write_domain("example.org", {"target": "{", "recipients": "{any}"})
-        broken = wait_for(lambda: relay.json("status")["broken"], "the broken file is shown")
+        broken = wait_for(lambda: relay.status()["broken"], "the broken file is shown")
         assert broken[0]["name"] == "example.org" and broken[0]["in_force"] is True
         send(relay, 1)
         relay.write_domain("example.org", domain(primary.start().port))
-        wait_for(lambda: not relay.json("status")["broken"], "mended")
+        wait_for(lambda: not relay.status()["broken"], "mended")
         wait_for(lambda: primary.count() == 1, "and delivered to the new target")
 
 
