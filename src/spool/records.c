@@ -264,6 +264,15 @@ static struct pn_str in_str(struct in *in)
     return in_octets(in, (size_t)in_number(in, 4));
 }
 
+/* A reply, or a reason: never longer than what the encoder cuts it to. */
+static struct pn_str in_reply(struct in *in)
+{
+    struct pn_str reply = in_str(in);
+
+    in->bad = in->bad || reply.len > SPOOL_REPLY_MAX;
+    return reply;
+}
+
 static struct pn_ip in_ip(struct in *in)
 {
     struct pn_ip ip = {.family = (uint8_t)in_number(in, 1)};
@@ -425,7 +434,8 @@ bool spool_message_decode(struct pn_str value, struct spool_message_record *reco
     envelope->chunks = (uint32_t)in_number(&in, 4);
     envelope->flags = (unsigned)in_number(&in, 4);
     ret = in_number(&in, 1);
-    envelope->ret = ret <= MAIL_RET_HDRS ? (enum mail_ret)ret : MAIL_RET_NONE;
+    in.bad = in.bad || ret > MAIL_RET_HDRS;
+    envelope->ret = in.bad ? MAIL_RET_NONE : (enum mail_ret)ret;
     record->arrival_ms = (int64_t)in_number(&in, 8);
     record->day = (uint32_t)in_number(&in, 4);
     in_places(&in, &record->jobs);
@@ -504,7 +514,7 @@ bool spool_job_decode(struct pn_str value, struct spool_job_record *record)
     job->attempts = (uint32_t)in_number(&in, 4);
     job->flags = (unsigned)in_number(&in, 4);
     job->client = in_ip(&in);
-    record->last_reply = in_str(&in);
+    record->last_reply = in_reply(&in);
     count = in_count(&in, RECIPIENT_MIN);
     record->recipients.count = 0;
     for (size_t i = 0; i < count && !in.bad; i++) {
@@ -513,7 +523,7 @@ bool spool_job_decode(struct pn_str value, struct spool_job_record *record)
         recipient.recipient.address = in_str(&in);
         recipient.recipient.orcpt = in_str(&in);
         recipient.recipient.notify = (unsigned)in_number(&in, 1);
-        recipient.reason = in_str(&in);
+        recipient.reason = in_reply(&in);
         spool_recipients_add(&record->recipients, &recipient);
     }
     job->recipients = (uint32_t)record->recipients.count;

@@ -35,6 +35,7 @@ static void on_heal(void *owner, struct store_batch *batch, const struct store_t
 {
     static const struct store_tag none;
     struct spool *spool = owner;
+    size_t told = spool->writer.news.count;
 
     for (size_t i = 0; i < count; i++) {
         struct pn_id id;
@@ -44,6 +45,8 @@ static void on_heal(void *owner, struct store_batch *batch, const struct store_t
             spool_change_erase(spool, batch, &id);
         }
     }
+    /* A write that failed was never announced, so neither is its end. */
+    spool->writer.news.count = told;
 }
 
 struct news_task {
