@@ -94,15 +94,15 @@ struct conf {
 
 /* One of a domain's target hosts. */
 struct conf_target {
-    char *host;  /* a name in lower case (A-labels), or an address in text form */
-    bool literal; /* host is an address */
+    char *host;      /* a name in lower case (A-labels), or an address in text form */
+    bool literal;    /* host is an address */
     struct pn_ip ip; /* if literal */
     uint16_t port;
 };
 
 struct conf_domain {
-    unsigned refs; /* atomic */
-    char *name; /* lower case, A-labels; also the name of its queue */
+    unsigned refs;     /* atomic */
+    char *name;        /* lower case, A-labels; also the name of its queue */
     char *destination; /* what queues with the same next hop share: "smtp:host:25,…;tls=may" */
     struct conf_target *targets;
     size_t target_count;

@@ -103,10 +103,10 @@ struct store_write {
     store_apply_fn *apply;        /* on the writer's thread */
     store_write_done_fn *on_done; /* on `loop`; on the writer's thread when loop is NULL */
     struct loop *loop;
-    struct store_tag tag; /* handed to on_heal when this write failed */
-    bool must;            /* never fails: applied again until it is durable */
-    bool lazy;            /* may wait up to 200 ms for others to share its sync */
-    int status;           /* 0 or a negative PN_E…, set before on_done */
+    struct store_tag tag;  /* handed to on_heal when this write failed */
+    bool must;             /* never fails: applied again until it is durable */
+    bool lazy;             /* may wait up to 200 ms for others to share its sync */
+    int status;            /* 0 or a negative PN_E…, set before on_done */
     struct loop_task task; /* the store's, with next, while it has the request */
     struct store_write *next;
 };
@@ -150,7 +150,8 @@ static inline enum store_state store_get_state(const struct store *store)
 /* What the store's user hands to its maker. */
 struct store_events {
     void *owner;
-    /* On the writer's thread, in the first batch after a failure: undo these, if there. */
+    /* On the writer's thread, in the first batch after a failure, also when count is 0: undo
+     * these, if there. */
     void (*on_heal)(void *owner, struct store_batch *batch, const struct store_tag *tags,
                     size_t count);
     /* On the writer's thread, after each batch and before any on_done of it: is it durable?
