@@ -21,7 +21,7 @@
 #define PLACE_MIN     12 /* the least octets of a place, and of a recipient */
 #define RECIPIENT_MIN 13
 
-/* ---- keys ----------------------------------------------------------------------------- */
+/* ---- keys -------------------------------------------------------------------------------- */
 
 static void key_start(struct spool_key *key, enum spool_key_kind kind)
 {
@@ -170,7 +170,7 @@ bool spool_key_parse_job(struct pn_str key, enum spool_key_kind kind, struct spo
     return true;
 }
 
-/* ---- writing -------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------- */
 
 /* Appends fields; after the first that does not fit, nothing more. */
 struct out {
@@ -233,7 +233,7 @@ static int out_end(struct out *out)
     return out->rc;
 }
 
-/* ---- reading -------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------- */
 
 struct in {
     struct pn_str rest;
@@ -317,7 +317,7 @@ static bool in_end(const struct in *in)
     return !in->bad && in->rest.len == 0;
 }
 
-/* ---- lists ---------------------------------------------------------------------------- */
+/* ---- lists ------------------------------------------------------------------------------- */
 
 void spool_places_add(struct spool_places *places, struct pn_str queue, int64_t due_ms)
 {
@@ -356,7 +356,7 @@ void spool_recipients_add(struct spool_recipients *recipients,
     recipients->items[recipients->count++] = *recipient;
 }
 
-/* ---- messages ------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------- */
 
 uint32_t spool_chunks_of(uint64_t size_octets)
 {
@@ -450,7 +450,7 @@ void spool_message_record_fini(struct spool_message_record *record)
     *record = (struct spool_message_record){0};
 }
 
-/* ---- jobs ----------------------------------------------------------------------------- */
+/* ---- jobs -------------------------------------------------------------------------------- */
 
 static void out_job(struct out *out, const struct queue_job *job, struct pn_str last_reply,
                     size_t count)
@@ -536,7 +536,7 @@ void spool_job_record_fini(struct spool_job_record *record)
     *record = (struct spool_job_record){0};
 }
 
-/* ---- small records -------------------------------------------------------------------- */
+/* ---- small records ----------------------------------------------------------------------- */
 
 int spool_counters_encode(const struct spool_counters *counters, struct pn_buf *buf)
 {
