@@ -369,6 +369,21 @@ static void test_rows(void **state)
     }
 }
 
+static void test_no_blanks_at_the_end_of_a_line(void **state)
+{
+    static const struct answer answer = {
+        200, "{\"domains\":[{\"name\":\"a\",\"state\":\"up\"}]}", 0};
+    struct run run;
+
+    (void)state;
+    run_init(&run);
+    run.answers = &answer;
+    run.answer_count = 1;
+    run_words(&run, "domain list");
+    assert_null(strstr(run.out, " \n"));
+    run_fini(&run);
+}
+
 static void test_listings_follow_their_pages(void **state)
 {
     static const struct answer domains[] = {
@@ -410,6 +425,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_listings_follow_their_pages),
+        cmocka_unit_test(test_no_blanks_at_the_end_of_a_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
