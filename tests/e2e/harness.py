@@ -257,10 +257,16 @@ class Primary:
         self.port = port or free_port()
         self.options = options
         self.messages = []  # (sender, recipients, octets)
-        self.arrivals = []
+        self.arrivals = []  # when each came
+        self.sessions = []  # and when the session began in which it came
         self.lock = threading.Lock()
         self.refuse = {}  # recipient -> reply
         self.controller = None
+
+    async def handle_EHLO(self, server, session, envelope, hostname, responses):
+        session.host_name = hostname
+        session.began = time.monotonic()
+        return responses
 
     async def handle_RCPT(self, server, session, envelope, address, rcpt_options):
         if address in self.refuse:
@@ -273,6 +279,7 @@ class Primary:
         with self.lock:
             self.messages.append((envelope.mail_from, list(envelope.rcpt_tos), envelope.original_content))
             self.arrivals.append(time.monotonic())
+            self.sessions.append(session.began)
         return "250 2.0.0 kept"
 
     def start(self):
@@ -284,8 +291,8 @@ class Primary:
                 return WideSMTP(primary, hostname="primary.example.org", **options)
 
         self.controller = Server(self, hostname="127.0.0.1", port=self.port)
-        self.controller.start()
         self.opened = time.monotonic()
+        self.controller.start()
         return self
 
     def stop(self):

@@ -90,10 +90,10 @@ def marker_of(text):
 
 
 def account(load, primary):
-    """Every 250 arrived, whole; nothing that was refused did. Returns the times at which
-    the copies of each message arrived."""
+    """Every 250 arrived, whole; nothing that was refused did. Returns for each message the
+    times at which the sessions began that its copies came in."""
     times = {}
-    for (_, _, octets), when in zip(primary.messages, primary.arrivals):
+    for (_, _, octets), when in zip(primary.messages, primary.sessions):
         marker = marker_of(octets)
         assert without_trace(octets) == load.sent.get(marker), f"{marker} is damaged"
         times.setdefault(marker, []).append(when)
@@ -127,12 +127,13 @@ def test_kill_9_under_load(tmp_path):
         primary.stop()
         times = account(load, primary)
     # Twice means: handed over, and killed before that was on disk. So a kill lies between
-    # any two copies of a message.
+    # the sessions of any two copies. (When they arrive proves nothing: the primary may be
+    # reading what a killed relay has sent while the next one is already there.)
     for marker, copies in times.items():
-        for first, second in zip(copies, copies[1:]):
+        for first, second in zip(sorted(copies), sorted(copies)[1:]):
             assert any(first < kill < second for kill in kills), f"{marker} came twice for no reason"
     print(f"{len(load.taken)} acknowledged, {KILLS} kills, {duplicates_of(times)} duplicates, "
-          f"each with a kill between its copies")
+          f"each with a kill between its sessions")
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ def private_octets(pid):
 
 def test_thousand_clients_stay_within_the_memory_budget(tmp_path):
     import socket
-    relay = Relay(tmp_path, options={"memory": '"24M"', "sessions_max": "3000", "sessions_per_network": "3000"},
+    relay = Relay(tmp_path, options={"memory": '"24M"', "write_buffer": '"8M"', "sessions_max": "3000", "sessions_per_network": "3000"},
                   domains={"example.org": domain(free_port())})
     with relay:
         before = private_octets(relay.process.pid)
@@ -290,7 +291,8 @@ def test_thousand_clients_stay_within_the_memory_budget(tmp_path):
               f"{(peak[0] - before) >> 20} MiB more private memory at the peak")
         assert len(outcomes) == 1000 and set(outcomes) <= {b"250", b"452"}
         assert relay.queued() == outcomes.count(b"250")
-        # The budget, the store's buffers, and some room for a thousand sessions.
-        limit = (24 + 3 * 32 + 100) << 20
+        # The budget; the store's buffers; what each session has read and not yet used;
+        # and as much again for what the allocator keeps. Without the budget it is 600 MiB.
+        limit = (24 + 3 * 8 + 64 + 110) << 20
         if "asan" not in str(relay.process.args):
             assert peak[0] - before < limit
