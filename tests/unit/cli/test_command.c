@@ -104,14 +104,14 @@ static const struct {
     {"domain list",
      "domain list",
      {200, "{\"domains\":[" DOWN "],\"next\":null}", 0},
-     "GET /v1/domains \n",
+     "GET /v1/domains?limit=10000 \n",
      0,
      "4,312  18.2 MiB",
      NULL},
     {"domain names",
      "domain list --names",
      {200, "{\"domains\":[" DOWN "]}", 0},
-     "GET /v1/domains \n",
+     "GET /v1/domains?limit=10000 \n",
      0,
      "example.org\n",
      NULL},
@@ -289,7 +289,7 @@ static const struct {
       "\"sessions\":2,\"session_limit\":20,\"last_success_s\":1,\"next_probe_s\":null,"
       "\"reason\":\"\"}],\"next\":null}",
       0},
-     "GET /v1/destinations \n",
+     "GET /v1/destinations?limit=10000 \n",
      0,
      "smtp:a:25    up        5s      2/20       1s           -",
      NULL},
@@ -403,7 +403,8 @@ static void test_listings_follow_their_pages(void **state)
     run.answer_count = 2;
     run_words(&run, "domain list");
     assert_int_equal(run.status, 0);
-    assert_string_equal(run.requests, "GET /v1/domains \nGET /v1/domains?after=a \n");
+    assert_string_equal(run.requests, "GET /v1/domains?limit=10000 \n"
+                                      "GET /v1/domains?limit=10000&after=a \n");
     assert_non_null(strstr(run.out, "\na "));
     assert_non_null(strstr(run.out, "\nb "));
     assert_non_null(strstr(run.out, "c.conf:1: bad (there is no good version"));
