@@ -21,6 +21,7 @@
 
 #define SETTLE_MS       2000
 #define IDLE_CHECK_MS   1000
+#define UNDER_WAY_MS    5000
 #define HOLD_GRACE_MS   PN_SECONDS(2)
 #define LINE_OCTETS     600
 #define ISOLATED_MOST_S 300
@@ -289,9 +290,15 @@ void sim_check_delivered(struct sim_server *server, struct sim_wire *wire, struc
 
 void sim_check_answered(struct sim *sim, struct sim_mail *mail)
 {
+    static const char *const names[] = {"waits", "taken", "told no", "not sent", "unknown"};
+
+    sim_note(sim, "mail %zu: %s, %u %s", mail->number, names[mail->state], mail->code,
+             mail->id);
     if (mail->state != SIM_TOLD_NO && mail->state != SIM_NOT_SENT) {
         return;
     }
+    /* The answer was under way when the daemon ended. */
+    mail->excused = mail->code == 452 && sim->now_ms <= sim->disk.undone_ms;
     for (size_t i = 0; i < mail->recipient_count; i++) {
         if (mail->recipients[i].delivered > 0) {
             sim_fail(sim, "mail %zu was delivered before its sender was told no (%u)",
@@ -329,6 +336,9 @@ void sim_check_crash(struct sim *sim)
                 recipient->seen_ms = 0;
             }
         }
+    }
+    if (sim->disk.failed_ms >= 0) {
+        sim->disk.undone_ms = sim->now_ms + UNDER_WAY_MS;
     }
     sim->disk.failed_ms = -1;
 }

@@ -120,6 +120,7 @@ struct sim_disk {
     int64_t sync_ms;
     int64_t trouble_ms; /* when the store was last not open */
     int64_t failed_ms;  /* since when writes wait to be undone, or -1 */
+    int64_t undone_ms;  /* until then we may hear of writes that were never undone */
 };
 
 struct sim_store;

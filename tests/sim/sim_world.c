@@ -219,7 +219,7 @@ static void on_started(void *owner, int status)
     }
     if (status != 0) {
         sim_note(daemon->sim, "the daemon cannot start (%d)", status);
-        daemon->sim->disk.restart_ms = 1000; /* as the service manager has it */
+        daemon->sim->disk.restart_ms = 30000; /* by the service manager */
         daemon->sim->cut_now = true;
         return;
     }
@@ -450,6 +450,7 @@ struct sim *sim_new(uint64_t seed, const struct sim_options *options)
     sim->disk.sync_ms = 5;
     sim->disk.trouble_ms = -1;
     sim->disk.failed_ms = -1;
+    sim->disk.undone_ms = -1;
     sim_files_init(&sim->files, sim);
     sim->domains = domains_new();
     parse_conf(sim);
