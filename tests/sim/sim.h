@@ -118,6 +118,7 @@ bool sim_fault_happened(const struct sim *sim);
 void sim_store_break(struct sim *sim, bool broken);   /* every operation fails meanwhile */
 void sim_disk_free(struct sim *sim, uint64_t octets); /* free space, as files say it */
 void sim_disk_full(struct sim *sim, bool full);       /* appends fail with "no space" */
+size_t sim_disk_items(const struct sim *sim);         /* keys on the disk */
 void sim_disk_slow(struct sim *sim, int64_t sync_ms); /* most time of a sync */
 
 /* ---- network and DNS ------------------------------------------------------------------- */

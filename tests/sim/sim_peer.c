@@ -470,6 +470,7 @@ void sim_server_accept(struct sim_server *server, struct sim_wire *wire)
     if (++server->sessions > server->sessions_most) {
         server->sessions_most = server->sessions;
     }
+    sim_check_sessions(server);
     if (server->reach == SIM_SILENT) {
         session->state = OVER;
     } else if (server->reach == SIM_GARBAGE) {

@@ -169,6 +169,7 @@ void sim_check_step(struct sim *sim);
 void sim_check_delivered(struct sim_server *server, struct sim_wire *wire, struct pn_str text,
                          const struct pn_str *recipients, size_t count);
 void sim_check_connected(struct sim_server *server);
+void sim_check_sessions(struct sim_server *server);
 /* The far end has heard what became of its mail. */
 void sim_check_answered(struct sim *sim, struct sim_mail *mail);
 /* Before memory is dropped: which deliveries may happen again. */
