@@ -147,6 +147,22 @@ static void test_session_limit_of_the_primary(void **state)
     assert_in_range(sim_server(sim, HOST)->connections, 3, 400);
 }
 
+/* One session at a time, and slow to end it: the probe must not stand in the way. */
+static void test_one_session_of_the_primary(void **state)
+{
+    struct sim *sim = *state;
+
+    sim_server(sim, HOST)->sessions_max = 1;
+    sim_server(sim, HOST)->delays_ms[SIM_QUIT] = 1800;
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_submit_many(sim, "example.net", 100, 4);
+    sim_run(sim, PN_MINUTES(2));
+    sim_reach(sim, HOST, SIM_UP);
+    sim_settle(sim, PN_MINUTES(2), true);
+    assert_int_equal(sim_delivered(sim), 100);
+    assert_int_equal(sim_logged(sim, PN_EV_DEST_DOWN), 1);
+}
+
 /* It keeps the message and dies before it says so: that is in doubt, and costs one copy. */
 static void test_dies_after_dot(void **state)
 {
@@ -433,6 +449,7 @@ int main(void)
         TEST(test_backoff),
         TEST(test_greylisting),
         TEST(test_session_limit_of_the_primary),
+        TEST(test_one_session_of_the_primary),
         TEST(test_dies_after_dot),
         TEST(test_dies_in_text),
         TEST(test_silent_after_dot),
