@@ -244,6 +244,44 @@ static void test_refuses_one_of_three(void **state)
     assert_int_equal(sim_logged(sim, PN_EV_REFUSED), 1);
 }
 
+static const char *lmtp_fates(void *owner, struct sim_server *server, enum sim_verb verb,
+                              struct pn_str arg)
+{
+    (void)owner;
+    (void)server;
+    if (verb != SIM_DOT) {
+        return NULL;
+    }
+    return pn_str_starts(arg, PN_STR("full"))  ? "452 4.2.2 The mailbox is full"
+           : pn_str_starts(arg, PN_STR("bad")) ? "550 5.2.1 The mailbox is closed"
+                                               : NULL;
+}
+
+/* LMTP: each recipient's own reply comes after the text. */
+static void test_lmtp(void **state)
+{
+    struct sim *sim = *state;
+    size_t number =
+        sim_mail_new(sim, "a@here.example",
+                     "b@example.net full@example.net bad@example.net c@example.net", 900);
+    const struct sim_recipient *recipients = sim_mail(sim, number)->recipients;
+
+    sim_domain(sim, "example.net", "target = {\"" HOST "\"}\nservice = lmtp");
+    sim_server(sim, HOST)->on_verb = lmtp_fates;
+    sim_send(sim, number, 1, NULL);
+    sim_run(sim, PN_SECONDS(5));
+    assert_int_equal(recipients[0].delivered, 1);
+    assert_int_equal(recipients[1].delivered, 0);
+    assert_int_equal(recipients[2].delivered, 0);
+    assert_int_equal(recipients[3].delivered, 1);
+    assert_int_equal(sim_waiting(sim), 1);
+    sim_server(sim, HOST)->on_verb = NULL;
+    sim_settle(sim, PN_MINUTES(10), true);
+    assert_int_equal(recipients[1].delivered, 1);
+    assert_true(recipients[2].parked);
+    assert_int_equal(sim_duplicates(sim), 0);
+}
+
 /* Refused whole: parked with the reply, and the session goes on. */
 static void test_refuses_text(void **state)
 {
@@ -454,6 +492,7 @@ int main(void)
         TEST(test_dies_in_text),
         TEST(test_silent_after_dot),
         TEST(test_refuses_one_of_three),
+        TEST(test_lmtp),
         TEST(test_refuses_text),
         TEST(test_expires),
         TEST(test_dns_fails),

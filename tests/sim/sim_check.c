@@ -510,8 +510,8 @@ static void check_fates(struct sim *sim, bool all)
         for (size_t r = 0; r < mail->recipient_count && mail->state == SIM_TAKEN; r++) {
             const struct sim_recipient *recipient = &mail->recipients[r];
 
-            if (recipient->accepted && recipient->delivered == 0 && !recipient->parked &&
-                (all || !recipient->in_spool)) {
+            if (recipient->accepted && !mail->deleted && recipient->delivered == 0 &&
+                !recipient->parked && (all || !recipient->in_spool)) {
                 sim_fail(sim, "mail %zu (%s) to %s was answered 250 and is %s", mail->number,
                          mail->id, recipient->address,
                          recipient->in_spool ? "still in the spool" : "lost");
