@@ -157,7 +157,11 @@ static void on_checked(struct store_read *read)
         check->bad++;
         check->chunk = UINT32_MAX;
     }
-    if (read->status != PN_EIO) {
+    if (read->status == PN_EIO) {
+        /* Nothing that the failed request found counts, not even that something is missing. */
+        check->checked = check->bad = 0;
+        check->wrapped = false;
+    } else {
         pthread_mutex_lock(&spool->lock);
         spool->check_id = check->id;
         spool->check_chunk = check->chunk;

@@ -65,6 +65,7 @@ struct view {
     struct sim_store *store;
     const struct sim_item *item;
     bool fails;
+    uint64_t left; /* so many calls still see the truth */
 };
 
 static struct sim_store *store_of(const struct store *port)
@@ -492,20 +493,29 @@ static void take_write(struct store *port, struct store_write *write)
 /* ---- the reader
  * ------------------------------------------------------------------------------ */
 
+static bool view_fails(struct view *view)
+{
+    if (view->fails && view->left > 0) {
+        view->left--;
+        return false;
+    }
+    return view->fails;
+}
+
 static bool view_get(struct store_view *port, struct pn_str key, struct pn_buf *out)
 {
     struct view *view = PN_CONTAINER(port, struct view, port);
     const struct sim_item *item = sim_map_find(view->store->sim->disk.items, key);
 
     pn_buf_clear(out);
-    return !view->fails && item && pn_buf_append(out, item->value) == 0;
+    return !view_fails(view) && item && pn_buf_append(out, item->value) == 0;
 }
 
 static void view_seek(struct store_view *port, struct pn_str key)
 {
     struct view *view = PN_CONTAINER(port, struct view, port);
 
-    view->item = view->fails ? NULL : sim_map_seek(view->store->sim->disk.items, key);
+    view->item = view_fails(view) ? NULL : sim_map_seek(view->store->sim->disk.items, key);
 }
 
 static bool view_item(struct store_view *port, struct pn_str *out_key, struct pn_str *out_value)
@@ -524,7 +534,7 @@ static void view_next(struct store_view *port)
 {
     struct view *view = PN_CONTAINER(port, struct view, port);
 
-    view->item = view->item ? sim_map_next(view->item) : NULL;
+    view->item = view->item && !view_fails(view) ? sim_map_next(view->item) : NULL;
 }
 
 static const struct store_view_ops view_ops = {view_get, view_seek, view_item, view_next};
@@ -580,6 +590,7 @@ static void on_reader(struct sim_event *event)
     }
     outcome = operation(store);
     view.fails = outcome == FAILS;
+    view.left = view.fails ? pn_rand_below(&store->sim->rand, 20) : 0;
     read->run(read, &view.port);
     answer_read(read, outcome == FAILS ? PN_EIO : 0);
     if (outcome == FAILS && store->phase == SYNCING) {
