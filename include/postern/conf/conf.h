@@ -25,6 +25,11 @@ struct conf_strings {
     char **items; /* owned */
     size_t count;
 };
+/* Words in the order in which they were given; each at most once. */
+struct conf_order {
+    uint8_t words[4]; /* indexes */
+    uint8_t count;
+};
 struct conf_nets {
     struct pn_net *items; /* owned */
     size_t count;
@@ -34,8 +39,12 @@ struct conf_nets {
 enum conf_bare_newline { CONF_BARE_REJECT, CONF_BARE_NORMALISE };
 enum conf_service { CONF_SMTP, CONF_LMTP };
 enum conf_tls { CONF_TLS_MAY, CONF_TLS_NONE, CONF_TLS_ENCRYPT };
-enum conf_recipients { CONF_RECIPIENTS_ANY = 1 };
-enum conf_when_up { CONF_WHEN_UP_ACCEPT };
+enum conf_recipients { CONF_RECIPIENTS_LIST, CONF_RECIPIENTS_CALL_AHEAD, CONF_RECIPIENTS_ANY };
+enum conf_unknown { CONF_UNKNOWN_DEFER, CONF_UNKNOWN_ACCEPT };
+enum conf_when_up { CONF_WHEN_UP_PASS_THROUGH, CONF_WHEN_UP_ACCEPT, CONF_WHEN_UP_DEFER };
+enum conf_on_tempfail { CONF_TEMPFAIL_PASS, CONF_TEMPFAIL_HOLD };
+/* A third, "verified", comes with SPF and DKIM. */
+enum conf_bounce { CONF_BOUNCE_NEVER, CONF_BOUNCE_ALWAYS };
 
 #define CONF_FIELD_STRING(name)   char *name;
 #define CONF_FIELD_STRINGS(name)  struct conf_strings name;
@@ -45,6 +54,7 @@ enum conf_when_up { CONF_WHEN_UP_ACCEPT };
 #define CONF_FIELD_BOOL(name)     bool name;
 #define CONF_FIELD_WORD(name)     int name;
 #define CONF_FIELD_WORDS(name)    unsigned name;
+#define CONF_FIELD_ORDER(name)    struct conf_order name;
 #define CONF_FIELD_NETS(name)     struct conf_nets name;
 
 struct conf_listener {
@@ -94,15 +104,15 @@ struct conf {
 
 /* One of a domain's target hosts. */
 struct conf_target {
-    char *host;  /* a name in lower case (A-labels), or an address in text form */
-    bool literal; /* host is an address */
+    char *host;      /* a name in lower case (A-labels), or an address in text form */
+    bool literal;    /* host is an address */
     struct pn_ip ip; /* if literal */
     uint16_t port;
 };
 
 struct conf_domain {
-    unsigned refs; /* atomic */
-    char *name; /* lower case, A-labels; also the name of its queue */
+    unsigned refs;     /* atomic */
+    char *name;        /* lower case, A-labels; also the name of its queue */
     char *destination; /* what queues with the same next hop share: "smtp:host:25,…;tls=may" */
     struct conf_target *targets;
     size_t target_count;

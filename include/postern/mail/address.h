@@ -14,7 +14,7 @@
 
 #include "postern/base/str.h"
 
-#define MAIL_LOCAL_MAX   64  /* octets, RFC 5321 4.5.3.1.1 */
+#define MAIL_LOCAL_MAX   64 /* octets, RFC 5321 4.5.3.1.1 */
 #define MAIL_DOMAIN_MAX  255
 #define MAIL_ADDRESS_MAX 320
 
@@ -23,8 +23,8 @@ struct mail_address {
     struct pn_str local;  /* as read, quotes included */
     struct pn_str domain; /* as read; "" for <> and for <postmaster> */
     char ascii[MAIL_DOMAIN_MAX + 1]; /* for comparing; "" for a literal */
-    bool literal; /* [192.0.2.1] */
-    bool utf8;    /* needs SMTPUTF8 */
+    bool literal;                    /* [192.0.2.1] */
+    bool utf8;                       /* needs SMTPUTF8 */
 };
 
 enum mail_address_result {

@@ -13,12 +13,12 @@
 #include "postern/base/time.h"
 
 enum mail_flags {
-    MAIL_8BITMIME = 1 << 0, /* BODY=8BITMIME was said */
-    MAIL_SMTPUTF8 = 1 << 1, /* SMTPUTF8 was said */
-    MAIL_UTF8_HEADER = 1 << 2, /* a header field has octets above 0x7f */
+    MAIL_8BITMIME = 1 << 0,     /* BODY=8BITMIME was said */
+    MAIL_SMTPUTF8 = 1 << 1,     /* SMTPUTF8 was said */
+    MAIL_UTF8_HEADER = 1 << 2,  /* a header field has octets above 0x7f */
     MAIL_UTF8_ADDRESS = 1 << 3, /* the sender or a recipient needs SMTPUTF8 */
-    MAIL_8BIT_BODY = 1 << 4, /* the body has octets above 0x7f */
-    MAIL_CAME_BACK = 1 << 5, /* it has our own Received header: held (FAULTS 5.8) */
+    MAIL_8BIT_BODY = 1 << 4,    /* the body has octets above 0x7f */
+    MAIL_CAME_BACK = 1 << 5,    /* it has our own Received header: held (FAULTS 5.8) */
 };
 
 enum mail_ret { MAIL_RET_NONE, MAIL_RET_FULL, MAIL_RET_HDRS };

@@ -53,6 +53,7 @@ enum out_event_kind {
     OUT_EV_TEXT,  /* mail: hand in its text with out_session_text */
     OUT_EV_DONE,  /* mail: replies are filled in; the mail is the owner's again */
     OUT_EV_LOST,  /* mail: the session ended without all replies; last_octet_sent tells doubt */
+    OUT_EV_LIVE,  /* reply: the answer to a live command */
     OUT_EV_ENDED, /* end, reason: the last event */
 };
 
@@ -60,7 +61,8 @@ struct out_event {
     enum out_event_kind kind;
     struct smtp_client_mail *mail;
     enum out_end end;
-    struct pn_str reason; /* a sentence: host, address, step, what was said */
+    struct pn_str reason;    /* a sentence: host, address, step, what was said */
+    struct smtp_reply reply; /* LIVE */
 };
 
 typedef void out_event_fn(struct out_session *session, void *owner);
@@ -86,6 +88,22 @@ void out_session_mail(struct out_session *session, struct smtp_client_mail *mail
 /* How much text may be handed in now; 0: wait for OUT_EV_MORE. */
 size_t out_session_text_room(const struct out_session *session);
 void out_session_text(struct out_session *session, struct pn_str text, bool last);
+
+/*
+ * Live transactions, see smtp/client.h; each command is answered by OUT_EV_LIVE, or by ENDED.
+ * Time-outs are those of the configuration, but live_timeout_ms if it is shorter (not 0).
+ */
+void out_session_live_mail(struct out_session *session, struct pn_str sender,
+                           uint64_t size_octets, unsigned flags, enum mail_ret ret,
+                           struct pn_str envid);
+void out_session_live_rcpt(struct out_session *session, const struct mail_recipient *recipient);
+void out_session_live_data(struct out_session *session);
+void out_session_live_text(struct out_session *session, struct pn_str text, bool last);
+void out_session_live_reset(struct out_session *session);
+void out_session_live_timeout(struct out_session *session, int64_t live_timeout_ms);
+
+/* A new owner (a session goes into a pool, or comes out of it). Not inside next's loop. */
+void out_session_own(struct out_session *session, out_event_fn *on_event, void *owner);
 
 void out_session_quit(struct out_session *session); /* gently; ENDED follows */
 /* Drops the connection at once; no more events. NULL is fine; sets NULL. */

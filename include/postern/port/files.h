@@ -16,7 +16,7 @@ struct files_info {
     bool exists;
     bool directory;
     uint64_t size_octets;
-    uint32_t mode;    /* permission bits */
+    uint32_t mode; /* permission bits */
     uint64_t inode;
     int64_t mtime_ns; /* since 1970 */
 };

@@ -103,10 +103,10 @@ struct store_write {
     store_apply_fn *apply;        /* on the writer's thread */
     store_write_done_fn *on_done; /* on `loop`; on the writer's thread when loop is NULL */
     struct loop *loop;
-    struct store_tag tag; /* handed to on_heal when this write failed */
-    bool must;            /* never fails: applied again until it is durable */
-    bool lazy;            /* may wait up to 200 ms for others to share its sync */
-    int status;           /* 0 or a negative PN_E…, set before on_done */
+    struct store_tag tag;  /* handed to on_heal when this write failed */
+    bool must;             /* never fails: applied again until it is durable */
+    bool lazy;             /* may wait up to 200 ms for others to share its sync */
+    int status;            /* 0 or a negative PN_E…, set before on_done */
     struct loop_task task; /* the store's, with next, while it has the request */
     struct store_write *next;
 };

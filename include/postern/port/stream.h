@@ -33,14 +33,14 @@ typedef void stream_event_fn(struct stream *stream, void *owner);
 
 /* What TLS a stream has. */
 struct stream_tls {
-    const char *version;     /* "TLSv1.3" */
-    const char *cipher;      /* "TLS_AES_256_GCM_SHA384" */
-    const char *server_name; /* SNI asked for, or "" */
-    const char *peer;        /* subject of the peer's certificate, or "" */
-    const char *peer_names;  /* its DNS names, blank separated, or "" */
-    const char *peer_issuer; /* or "" */
-    int64_t peer_expires_s;  /* since 1970; 0: no certificate */
-    bool verified;           /* the chain leads to a trusted root and the name matches */
+    const char *version;      /* "TLSv1.3" */
+    const char *cipher;       /* "TLS_AES_256_GCM_SHA384" */
+    const char *server_name;  /* SNI asked for, or "" */
+    const char *peer;         /* subject of the peer's certificate, or "" */
+    const char *peer_names;   /* its DNS names, blank separated, or "" */
+    const char *peer_issuer;  /* or "" */
+    int64_t peer_expires_s;   /* since 1970; 0: no certificate */
+    bool verified;            /* the chain leads to a trusted root and the name matches */
     const char *verify_error; /* why not, or "" */
 };
 

@@ -75,6 +75,7 @@ enum smtp_client_event_kind {
     SMTP_CLIENT_EV_DONE,    /* mail: all its replies are there */
     SMTP_CLIENT_EV_CHECKED, /* the answer to smtp_client_check: reply */
     SMTP_CLIENT_EV_FAILED,  /* the session is of no more use: reply (code 0: junk), stage */
+    SMTP_CLIENT_EV_LIVE,    /* the answer to a live command: reply */
     SMTP_CLIENT_EV_QUIT,    /* our QUIT was answered */
 };
 
@@ -115,6 +116,22 @@ void smtp_client_mail(struct smtp_client *client, struct smtp_client_mail *mail)
  * it together has size_octets. The caller watches output() and stops at its own limit.
  */
 void smtp_client_text(struct smtp_client *client, struct pn_str text, bool last);
+
+/*
+ * A live transaction: one command at a time, each answered by SMTP_CLIENT_EV_LIVE before the
+ * next may be given. For pass-through and call-ahead, where somebody waits for every single
+ * reply. Only in a session that is ready and has no mail under way; mail_recipient's DSN
+ * parameters go along where the peer offers DSN. After a 354 to live_data the text goes by
+ * live_text (CR LF line ends, not dot-stuffed); the reply to its end is the last LIVE.
+ * live_reset (RSET) ends a transaction that is not to be finished.
+ */
+void smtp_client_live_mail(struct smtp_client *client, struct pn_str sender,
+                           uint64_t size_octets, unsigned flags, enum mail_ret ret,
+                           struct pn_str envid);
+void smtp_client_live_rcpt(struct smtp_client *client, const struct mail_recipient *recipient);
+void smtp_client_live_data(struct smtp_client *client);
+void smtp_client_live_text(struct smtp_client *client, struct pn_str text, bool last);
+void smtp_client_live_reset(struct smtp_client *client);
 
 /* A question that delivers nothing: MAIL FROM:<> and RSET. Only while no mail is under way. */
 void smtp_client_check(struct smtp_client *client);

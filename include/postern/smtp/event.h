@@ -9,13 +9,13 @@
 #include "postern/smtp/reply.h"
 
 enum smtp_event_kind {
-    SMTP_EV_HELO,     /* EHLO, HELO or LHLO: name; a 250 adds the extensions by itself */
-    SMTP_EV_MAIL,     /* address, size_octets, flags, ret, envid */
-    SMTP_EV_RCPT,     /* address, notify, orcpt */
-    SMTP_EV_DATA,     /* DATA, or the first BDAT of a transaction: may the text come? */
-    SMTP_EV_TEXT,     /* data: text of the message, unstuffed; takes no answer */
-    SMTP_EV_CHUNK,    /* a BDAT that is not the last has come whole; answer 250 */
-    SMTP_EV_END,      /* the whole text has come: the final answer */
+    SMTP_EV_HELO,  /* EHLO, HELO or LHLO: name; a 250 adds the extensions by itself */
+    SMTP_EV_MAIL,  /* address, size_octets, flags, ret, envid */
+    SMTP_EV_RCPT,  /* address, notify, orcpt */
+    SMTP_EV_DATA,  /* DATA, or the first BDAT of a transaction: may the text come? */
+    SMTP_EV_TEXT,  /* data: text of the message, unstuffed; takes no answer */
+    SMTP_EV_CHUNK, /* a BDAT that is not the last has come whole; answer 250 */
+    SMTP_EV_END,   /* the whole text has come: the final answer */
     SMTP_EV_RSET,
     SMTP_EV_NOOP,
     SMTP_EV_HELP,
@@ -34,16 +34,16 @@ struct smtp_event {
     struct mail_address address; /* MAIL, RCPT */
     bool size_known;             /* MAIL: SIZE was said */
     uint64_t size_octets;
-    unsigned flags;              /* MAIL: MAIL_8BITMIME, MAIL_SMTPUTF8, MAIL_UTF8_ADDRESS */
+    unsigned flags; /* MAIL: MAIL_8BITMIME, MAIL_SMTPUTF8, MAIL_UTF8_ADDRESS */
     enum mail_ret ret;
     struct pn_str envid;
     unsigned notify;
     struct pn_str orcpt;
-    struct pn_str data;          /* TEXT */
-    bool bare_newline;           /* END: a CR or LF stood alone (and was refused or mended) */
-    bool too_long;               /* END: longer than the limit; the rest was thrown away */
-    uint64_t text_octets;        /* END: octets of text, as they came, unstuffed */
-    struct smtp_reply reply;     /* ERROR */
+    struct pn_str data;      /* TEXT */
+    bool bare_newline;       /* END: a CR or LF stood alone (and was refused or mended) */
+    bool too_long;           /* END: longer than the limit; the rest was thrown away */
+    uint64_t text_octets;    /* END: octets of text, as they came, unstuffed */
+    struct smtp_reply reply; /* ERROR */
 };
 
 #endif
