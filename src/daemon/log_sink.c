@@ -2,14 +2,14 @@
  * daemon/log_sink.c - log lines to standard error, from a thread of their own.
  *
  * Two buffers: lines go into one while the thread writes the other. So the lock is held
- * for a memcpy, and a burst of lines becomes one write.
+ * for a memcpy. The thread is woken by the first line only, and lets others gather for a
+ * moment: under load a write (and a wake-up) serves hundreds of lines instead of one.
  */
 #include "log_sink_priv.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,6 +17,7 @@
 #include "postern/base/time.h"
 
 #define BUFFER_MAX (4u << 20)
+#define GATHER_NS  10000000 /* 10 ms */
 
 struct daemon_log_sink {
     struct pn_log_sink port;
@@ -71,13 +72,17 @@ static int append_line(struct daemon_log_sink *sink, enum pn_log_level level,
 static void on_line(struct pn_log_sink *port, enum pn_event event, struct pn_str line)
 {
     struct daemon_log_sink *sink = PN_CONTAINER(port, struct daemon_log_sink, port);
+    bool first;
 
     pthread_mutex_lock(&sink->lock);
+    first = sink->waiting.len == 0;
     if (append_line(sink, pn_event_info(event)->level, line) != 0) {
         sink->dropped++;
         stats_count(sink->counters, STATS_LOG_DROPPED, 1);
     }
-    pthread_cond_signal(&sink->filled);
+    if (first) {
+        pthread_cond_signal(&sink->filled);
+    }
     pthread_mutex_unlock(&sink->lock);
 }
 
@@ -139,6 +144,13 @@ static void *run(void *arg)
         pthread_mutex_lock(&sink->lock);
         while (sink->waiting.len == 0 && !sink->ends) {
             pthread_cond_wait(&sink->filled, &sink->lock);
+        }
+        if (!sink->ends) {
+            const struct timespec gather = {.tv_nsec = GATHER_NS};
+
+            pthread_mutex_unlock(&sink->lock);
+            nanosleep(&gather, NULL);
+            pthread_mutex_lock(&sink->lock);
         }
         note_dropped(sink);
         swap = sink->waiting;

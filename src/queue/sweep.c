@@ -140,6 +140,7 @@ bool queue_sweep_next(struct queue *queue, int64_t now_ms, struct queue_action *
     work->reading = QUEUE_READING_SWEEP;
     work->read_low = (struct queue_key){.due_ms = QUEUE_DUE_NEVER};
     queue->reading++;
+    queue_lane_schedule(queue, lane, now_ms); /* no second page until this one has come */
     *out = (struct queue_action){.kind = QUEUE_READ,
                                  .queue = queue_lane_name(lane),
                                  .from_due_ms = work->sweep_at.due_ms,

@@ -764,6 +764,7 @@ static void ask(struct queue *queue, struct queue_lane *lane, enum queue_reading
     struct queue_work *work = queue_lane_work(lane);
     struct queue_key from = lane->cursor;
 
+    pn_assert(work->reading == QUEUE_READING_NONE);
     if (reading == QUEUE_READING_FLUSH) {
         if (queue_key_cmp(&work->flush_at, &from) < 0) {
             work->flush_at = from;

@@ -11,6 +11,7 @@ struct world_session {
     uint64_t id;
     bool ready, over, has_work;
     struct queue_job jobs[WORLD_BATCH];
+    struct stored *stored[WORLD_BATCH];
     char lane[32];
     size_t count, at;
 };
@@ -352,6 +353,7 @@ static void take(struct world *world, struct world_session *session)
             stored->with_session = true;
             stored->tried++;
         }
+        session->stored[i] = stored;
         if (world->order_len < sizeof world->order) {
             world->order[world->order_len++] = session->lane[0];
         }
@@ -381,6 +383,9 @@ static enum queue_verdict judge_job(struct world *world)
         world->peer.first_laters--;
         return QUEUE_LATER;
     }
+    if (pn_rand_below(&world->rand, 1000) < world->peer.untried_permille) {
+        return QUEUE_UNTRIED;
+    }
     return pn_rand_below(&world->rand, 1000) < world->peer.later_permille ? QUEUE_LATER
                                                                           : QUEUE_DONE;
 }
@@ -393,10 +398,8 @@ static void tell_result(struct world *world, struct world_session *session,
     struct stored *stored = on_disk(lane, job);
     struct queue_decision decision;
 
-    for (size_t i = 0; i < world->all_count; i++) {
-        if (pn_id_cmp(&world->all[i]->job.id, &job->id) == 0) {
-            world->all[i]->with_session = false;
-        }
+    if (session->stored[session->at]) {
+        session->stored[session->at]->with_session = false;
     }
     if (!stored && verdict != QUEUE_UNTRIED) {
         verdict = QUEUE_GONE;

@@ -35,7 +35,8 @@ struct peer {
     int64_t took_ms;   /* for a job */
     unsigned most;     /* sessions; more are refused. 0: any number */
     unsigned later_permille, lost_permille;
-    unsigned first_laters; /* so many jobs get a 4xx first */
+    unsigned untried_permille; /* jobs that are given back */
+    unsigned first_laters;     /* so many jobs get a 4xx first */
     unsigned sessions, ready, most_seen;
     uint64_t done;
 };

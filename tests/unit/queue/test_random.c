@@ -3,7 +3,7 @@
 
 #define SEEDS 40
 #define STEPS 10000
-#define JOBS  1500
+#define JOBS  6000
 
 static const char *const names[] = {"alpha.example", "beta.example", "gamma.example"};
 static const char *const dests[] = {"primary", "primary", "other"};
@@ -77,7 +77,7 @@ static void add(struct world *world)
 {
     size_t count = 1 + (size_t)pn_rand_below(&world->rand, 12);
 
-    for (size_t i = 0; i < count && world->all_count < JOBS; i++) {
+    for (size_t i = 0; i < count && world->all_count < JOBS / 4; i++) {
         bool later = pn_rand_below(&world->rand, 10) == 0;
         int64_t due_ms =
             world->now_ms + (later ? (int64_t)pn_rand_below(&world->rand, 900000) : 0);
@@ -217,11 +217,83 @@ static void test_bears_an_operator(void **state)
     }
 }
 
+/* As many as a burst brings: more than a window and the fresh list hold. */
+static void add_burst(struct world *world)
+{
+    size_t lane = (size_t)pn_rand_below(&world->rand, PN_COUNT(names));
+    size_t count = (size_t)pn_rand_below(&world->rand, 900);
+
+    for (size_t i = 0; i < count && world->all_count < JOBS; i++) {
+        bool later = pn_rand_below(&world->rand, 4) == 0;
+
+        (void)world_add(world, names[lane],
+                        world->now_ms +
+                            (later ? (int64_t)pn_rand_below(&world->rand, 60000) : 0));
+    }
+}
+
+static void calm_step(struct world *world)
+{
+    struct peer *peer = &world->peer;
+    uint64_t dice = pn_rand_below(&world->rand, 200);
+
+    if (dice == 0) {
+        add_burst(world);
+    } else if (dice < 8) {
+        (void)world_add(world, names[dice % PN_COUNT(names)], world->now_ms);
+    } else if (dice < 10) {
+        peer->later_permille = (unsigned)pn_rand_below(&world->rand, 300);
+        peer->untried_permille = (unsigned)pn_rand_below(&world->rand, 300);
+        peer->took_ms = (int64_t)pn_rand_below(&world->rand, 300);
+    } else if (dice < 11) {
+        (void)queue_flush(world->queue, PN_STR("alpha.example"), world->now_ms);
+    } else if (dice < 12) {
+        queue_pause(world->queue, pn_rand_below(&world->rand, 2), world->now_ms);
+    } else {
+        world_run(world, (int64_t)pn_rand_below(&world->rand, 100));
+    }
+}
+
+/*
+ * A destination that is left and found again starts its cursors anew, and so mends what was
+ * forgotten. Here it stays up, and nothing but the cursors' own rules finds each job.
+ */
+static void test_forgets_none_while_up(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 2001; seed <= 2000 + SEEDS; seed++) {
+        struct world world;
+
+        world_open(&world, seed);
+        world.delay_ms = (int64_t)(seed % 5) * 40;
+        for (size_t i = 0; i < PN_COUNT(names); i++) {
+            world_define(&world, names[i], dests[i]);
+        }
+        for (int i = 0; i < STEPS / 4; i++) {
+            calm_step(&world);
+        }
+        queue_pause(world.queue, false, world.now_ms);
+        world.peer.later_permille = world.peer.untried_permille = 0;
+        world_run(&world, PN_HOURS(4));
+        if (world_on_disk(&world) > 0) {
+            fail_msg("seed %llu: %zu jobs are forgotten", (unsigned long long)seed,
+                     world_on_disk(&world));
+        }
+        for (size_t i = 0; i < world.all_count; i++) {
+            assert_int_equal(world.all[i]->delivered, 1);
+        }
+        assert_int_equal(world.gone, 0);
+        assert_int_equal(world_count(&world, QUEUE_PROBE, 0, INT64_MAX), 0);
+        world_close(&world);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_delivers_each_job_once),
         cmocka_unit_test(test_bears_an_operator),
+        cmocka_unit_test(test_forgets_none_while_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,509 @@
+/*
+ * sim_check.c - what must always hold, and what must hold in the end.
+ *
+ * A mail's text carries its number, and is made again and compared whenever a server keeps
+ * one. A second delivery to a recipient needs an excuse from the first: its reply never
+ * reached the daemon's own buffers; or it did, and power was lost before the end of the job
+ * was durable, for which there is more than time enough after SETTLE_MS with a store that
+ * works.
+ */
+#include "sim_priv.h"
+
+#include "postern/base/id.h"
+
+#include <utlist.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SETTLE_MS       2000
+#define IDLE_CHECK_MS   1000
+#define HOLD_GRACE_MS   PN_SECONDS(2)
+#define LINE_OCTETS     600
+#define ISOLATED_MOST_S 300
+
+/* ---- failure ------------------------------------------------------------------------------
+ */
+
+static void add_line(struct sim *sim, struct pn_str text)
+{
+    char line[LINE_OCTETS];
+    int64_t ms = sim->now_ms;
+
+    (void)snprintf(line, sizeof line, "%4lldd %02lld:%02lld:%02lld.%03lld %.*s",
+                   (long long)(ms / 86400000), (long long)(ms / 3600000 % 24),
+                   (long long)(ms / 60000 % 60), (long long)(ms / 1000 % 60),
+                   (long long)(ms % 1000), PN_FMT(text));
+    if (sim->options.verbose) {
+        (void)fprintf(stderr, "%s\n", line);
+    }
+    free(sim->lines[sim->line_count % SIM_LOG_LINES]);
+    sim->lines[sim->line_count++ % SIM_LOG_LINES] = pn_strdup(line);
+}
+
+static void on_line(struct pn_log_sink *sink, enum pn_event event, struct pn_str line)
+{
+    struct sim *sim = PN_CONTAINER(sink, struct sim, sink);
+
+    (void)event;
+    if (!sim->dead) {
+        add_line(sim, line);
+    }
+}
+
+static void on_event(struct pn_log_sink *sink, enum pn_event event)
+{
+    struct sim *sim = PN_CONTAINER(sink, struct sim, sink);
+
+    sim->logged[event] += !sim->dead;
+}
+
+void sim_check_init(struct sim *sim)
+{
+    sim->sink =
+        (struct pn_log_sink){.on_line = on_line, .on_event = on_event, .least = PN_LOG_DEBUG};
+    pn_log_init(&sim->log, &sim->sink);
+}
+
+uint64_t sim_logged(const struct sim *sim, enum pn_event event)
+{
+    return sim->logged[event];
+}
+
+void sim_note(struct sim *sim, const char *format, ...)
+{
+    char text[LINE_OCTETS];
+    va_list args;
+
+    (void)snprintf(text, 4, "-- ");
+    va_start(args, format);
+    (void)vsnprintf(text + 3, sizeof text - 3, format, args);
+    va_end(args);
+    add_line(sim, pn_str_z(text));
+}
+
+void sim_fail(struct sim *sim, const char *format, ...)
+{
+    va_list args;
+
+    for (uint64_t i = sim->line_count > SIM_LOG_LINES ? sim->line_count - SIM_LOG_LINES : 0;
+         i < sim->line_count && !sim->options.verbose; i++) {
+        (void)fprintf(stderr, "%s\n", sim->lines[i % SIM_LOG_LINES]);
+    }
+    (void)fprintf(stderr, "seed %llu, at %lld ms: ", (unsigned long long)sim->seed,
+                  (long long)sim->now_ms);
+    va_start(args, format);
+    (void)vfprintf(stderr, format, args);
+    va_end(args);
+    (void)fprintf(stderr, "\n");
+    abort();
+}
+
+/* ---- deliveries -----------------------------------------------------------------------------
+ */
+
+/* A delivery whose reply is on its way. */
+struct delivery {
+    struct sim *sim;
+    size_t mail;
+    size_t count;
+    size_t recipients[]; /* their places in the mail */
+};
+
+static void on_receipt(void *owner, bool seen)
+{
+    struct delivery *delivery = owner;
+    struct sim_mail *mail = sim_mail(delivery->sim, delivery->mail);
+
+    for (size_t i = 0; i < delivery->count; i++) {
+        struct sim_recipient *recipient = &mail->recipients[delivery->recipients[i]];
+
+        if (seen) {
+            recipient->seen_ms = delivery->sim->now_ms;
+        } else {
+            recipient->excuses++;
+        }
+    }
+    free(delivery);
+}
+
+static size_t number_of(struct sim *sim, struct pn_str text)
+{
+    struct pn_str rest = text;
+
+    while (rest.len > 0) {
+        struct pn_str line = pn_str_cut(&rest, '\n');
+        uint64_t number = 0;
+
+        if (pn_str_starts(line, PN_STR("X-Sim: ")) &&
+            pn_str_to_u64(pn_str_sub(line, 7, line.len - 8), sim->mail_count, &number) &&
+            number > 0) {
+            return (size_t)number;
+        }
+    }
+    sim_fail(sim, "a server got a mail that nobody sent: %.*s",
+             PN_FMT(pn_str_sub(text, 0, 300)));
+}
+
+/* Octet for octet what was sent, behind our trace header. */
+static void compare(struct sim *sim, const struct sim_mail *mail, struct pn_str text)
+{
+    struct pn_buf sent;
+
+    pn_buf_init(&sent, SIZE_MAX / 2);
+    sim_mail_text(mail, &sent);
+    if (!pn_str_starts(text, PN_STR("Received: ")) || !pn_str_ends(text, pn_buf_str(&sent))) {
+        sim_fail(sim, "mail %zu was changed: %zu octets sent, %zu delivered", mail->number,
+                 sent.len, text.len);
+    }
+    pn_buf_fini(&sent);
+}
+
+static void count_delivery(struct sim *sim, struct sim_mail *mail,
+                           struct sim_recipient *recipient)
+{
+    if (!recipient->accepted && mail->state != SIM_WAITS && mail->state != SIM_UNKNOWN) {
+        sim_fail(sim, "mail %zu was delivered to %s, who was refused", mail->number,
+                 recipient->address);
+    }
+    if (recipient->delivered == 0) {
+        recipient->delivered_ms = sim->now_ms;
+    } else if (recipient->excuses == 0) {
+        sim_fail(sim, "mail %zu was delivered twice to %s, without a reason", mail->number,
+                 recipient->address);
+    } else {
+        recipient->excuses--;
+        recipient->duplicates++;
+        sim->duplicates++;
+    }
+    recipient->delivered++;
+    recipient->seen_ms = 0;
+}
+
+static const struct sim_held *find_held(const struct sim *sim, const struct sim_server *server)
+{
+    for (const struct sim_held *held = sim->held; held; held = held->next) {
+        if (strstr(held->destination, server->host)) {
+            return held;
+        }
+    }
+    return NULL;
+}
+
+void sim_check_connected(struct sim_server *server)
+{
+    struct sim *sim = server->sim;
+    const struct sim_held *held = find_held(sim, server);
+
+    server->connections++;
+    server->last_connection_ms = sim->now_ms;
+    if (held && sim->daemon && sim->now_ms > held->since_ms + HOLD_GRACE_MS) {
+        sim_fail(sim, "a connection to %s, which is held", server->host);
+    }
+    if (server->reach != SIM_UP) {
+        if (sim->probe_count == sim->probe_cap) {
+            sim->probe_cap = sim->probe_cap ? 2 * sim->probe_cap : 64;
+            sim->probe_times =
+                pn_realloc(sim->probe_times, sim->probe_cap * sizeof *sim->probe_times);
+        }
+        sim->probe_times[sim->probe_count++] = sim->now_ms;
+    }
+}
+
+void sim_check_delivered(struct sim_server *server, struct sim_wire *wire, struct pn_str text,
+                         const struct pn_str *recipients, size_t count)
+{
+    struct sim *sim = server->sim;
+    struct sim_mail *mail = sim_mail(sim, number_of(sim, text));
+    struct delivery *delivery = pn_alloc(sizeof *delivery + count * sizeof(size_t));
+    const struct sim_held *held = find_held(sim, server);
+
+    if (mail->state == SIM_TOLD_NO || mail->state == SIM_NOT_SENT) {
+        sim_fail(sim, "mail %zu was delivered, and its sender was told no (%u)", mail->number,
+                 mail->code);
+    }
+    if (held && sim->now_ms > held->since_ms + PN_MINUTES(2)) {
+        sim_fail(sim, "mail %zu was delivered to %s, which is held", mail->number,
+                 server->host);
+    }
+    compare(sim, mail, text);
+    delivery->sim = sim;
+    delivery->mail = mail->number;
+    for (size_t i = 0; i < count; i++) {
+        size_t r = 0;
+
+        while (r < mail->recipient_count &&
+               !pn_str_eq(pn_str_z(mail->recipients[r].address), recipients[i])) {
+            r++;
+        }
+        if (r == mail->recipient_count) {
+            sim_fail(sim, "mail %zu was delivered to %.*s, who is none of its recipients",
+                     mail->number, PN_FMT(recipients[i]));
+        }
+        count_delivery(sim, mail, &mail->recipients[r]);
+        delivery->recipients[delivery->count++] = r;
+    }
+    sim_wire_receipt(wire, on_receipt, delivery);
+}
+
+void sim_check_answered(struct sim *sim, struct sim_mail *mail)
+{
+    if (mail->state != SIM_TOLD_NO && mail->state != SIM_NOT_SENT) {
+        return;
+    }
+    for (size_t i = 0; i < mail->recipient_count; i++) {
+        if (mail->recipients[i].delivered > 0) {
+            sim_fail(sim, "mail %zu was delivered before its sender was told no (%u)",
+                     mail->number, mail->code);
+        }
+    }
+}
+
+/* What was delivered just now, or since the store last was well, may come again. */
+void sim_check_crash(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->mail_count; i++) {
+        struct sim_mail *mail = sim->mails[i];
+        bool open = false;
+
+        for (size_t r = 0; r < mail->recipient_count; r++) {
+            const struct sim_recipient *recipient = &mail->recipients[r];
+
+            open = open || (recipient->accepted && recipient->delivered == 0);
+        }
+        for (size_t r = 0; r < mail->recipient_count; r++) {
+            struct sim_recipient *recipient = &mail->recipients[r];
+
+            if (recipient->delivered > 0 && recipient->seen_ms > 0 &&
+                (open || sim->now_ms - recipient->seen_ms <= SETTLE_MS ||
+                 sim->disk.trouble_ms >= recipient->seen_ms)) {
+                recipient->excuses++;
+                recipient->seen_ms = 0;
+            }
+        }
+    }
+}
+
+uint64_t sim_duplicates(const struct sim *sim)
+{
+    return sim->duplicates;
+}
+
+/* ---- after every event
+ * ------------------------------------------------------------------------ */
+
+/* Connections to those that do not answer, in any one second. */
+static void check_probe_rate(struct sim *sim)
+{
+    uint64_t most = (uint64_t)sim->conf->probe_rate;
+    size_t from = 0;
+
+    while (from < sim->probe_count && sim->probe_times[from] <= sim->now_ms - 1000) {
+        from++;
+    }
+    if (from > 0) {
+        sim->probe_count -= from;
+        memmove(sim->probe_times, sim->probe_times + from,
+                sim->probe_count * sizeof *sim->probe_times);
+    }
+    if (sim->probe_count > most + most / 5 + 10) {
+        sim_fail(sim, "%zu connections to destinations that are down in one second",
+                 sim->probe_count);
+    }
+}
+
+static void check_sessions(struct sim *sim)
+{
+    for (const struct sim_server *server = sim->servers; server; server = server->next) {
+        int64_t most = 0;
+
+        for (size_t i = 0; i < domains_count(sim->domains); i++) {
+            const struct conf_domain *domain = domains_at(sim->domains, i);
+
+            for (size_t t = 0; t < domain->target_count; t++) {
+                if (strcmp(domain->targets[t].host, server->host) == 0) {
+                    most += domain->sessions;
+                }
+            }
+        }
+        /* One more for a probe, and as many as are being closed. */
+        if (most > 0 && server->sessions > 2 * (uint64_t)most + 2) {
+            sim_fail(sim, "%u sessions at %s, of which %lld are allowed", server->sessions,
+                     server->host, (long long)most);
+        }
+    }
+}
+
+void sim_check_step(struct sim *sim)
+{
+    struct sim_daemon *daemon = sim->daemon;
+
+    if (daemon && policy_memory_used(daemon->limits) > policy_memory_max(daemon->limits)) {
+        sim_fail(sim, "%llu octets of memory are taken, beyond the limit",
+                 (unsigned long long)policy_memory_used(daemon->limits));
+    }
+    if (sim->now_ms - sim->idle_ms >= IDLE_CHECK_MS) {
+        sim->idle_ms = sim->now_ms;
+        check_probe_rate(sim);
+        check_sessions(sim);
+    }
+}
+
+/* ---- the spool, as it is on disk
+ * ----------------------------------------------------------------- */
+
+struct look {
+    struct sim *sim;
+    bool parked, answered;
+    int status;
+    char next[512];
+};
+
+static void mark_row(struct sim *sim, const struct spool_message *row, bool parked)
+{
+    char id[PN_ID_CHARS + 1];
+
+    pn_id_format(&row->envelope.id, id);
+    for (size_t m = 0; m < sim->mail_count; m++) {
+        struct sim_mail *mail = sim->mails[m];
+
+        if (strcmp(mail->id, id) != 0) {
+            continue;
+        }
+        for (size_t i = 0; i < row->recipient_count; i++) {
+            for (size_t r = 0; r < mail->recipient_count; r++) {
+                struct sim_recipient *recipient = &mail->recipients[r];
+
+                if (pn_str_eq(pn_str_z(recipient->address), row->recipients[i].address)) {
+                    recipient->parked = recipient->parked || parked;
+                    recipient->in_spool = recipient->in_spool || !parked;
+                }
+            }
+        }
+    }
+}
+
+static void on_rows(void *owner, int status, struct spool_message *rows, struct pn_str next)
+{
+    struct look *look = owner;
+
+    look->answered = true;
+    look->status = status;
+    pn_assert(next.len < sizeof look->next);
+    (void)snprintf(look->next, sizeof look->next, "%.*s", PN_FMT(next));
+    while (rows) {
+        struct spool_message *row = rows;
+
+        rows = row->next;
+        mark_row(look->sim, row, look->parked);
+        spool_message_free(&row);
+    }
+}
+
+static bool look_answered(struct sim *sim, void *arg)
+{
+    (void)sim;
+    return ((struct look *)arg)->answered;
+}
+
+void sim_look(struct sim *sim)
+{
+    struct look look = {.sim = sim};
+
+    for (size_t i = 0; i < sim->mail_count; i++) {
+        for (size_t r = 0; r < sim->mails[i]->recipient_count; r++) {
+            sim->mails[i]->recipients[r].parked = false;
+            sim->mails[i]->recipients[r].in_spool = false;
+        }
+    }
+    pn_assert(sim->daemon);
+    for (int parked = 0; parked < 2; parked++) {
+        struct spool_filter filter = {.parked = parked, .now_ms = sim->now_ms};
+
+        look.parked = parked;
+        look.next[0] = '\0';
+        do {
+            char after[sizeof look.next];
+
+            memcpy(after, look.next, sizeof after);
+            look.answered = false;
+            spool_list(sim->daemon->spool, &sim->daemon->main->port, &filter, pn_str_z(after),
+                       1000, on_rows, &look);
+            if (!sim_run_until(sim, look_answered, &look, PN_MINUTES(1)) || look.status != 0) {
+                sim_fail(sim, "the spool cannot be listed: %d", look.status);
+            }
+        } while (look.next[0] != '\0');
+    }
+}
+
+/* ---- the end
+ * -------------------------------------------------------------------------------------- */
+
+static bool all_delivered(struct sim *sim, void *arg)
+{
+    (void)arg;
+    return !sim->clients && sim->daemon && sim->daemon->running && sim_waiting(sim) == 0;
+}
+
+static void check_fates(struct sim *sim, bool all)
+{
+    for (size_t i = 0; i < sim->mail_count; i++) {
+        const struct sim_mail *mail = sim->mails[i];
+
+        if (mail->state == SIM_WAITS) {
+            sim_fail(sim, "mail %zu is neither sent nor refused", mail->number);
+        }
+        for (size_t r = 0; r < mail->recipient_count && mail->state == SIM_TAKEN; r++) {
+            const struct sim_recipient *recipient = &mail->recipients[r];
+
+            if (recipient->accepted && recipient->delivered == 0 && !recipient->parked &&
+                (all || !recipient->in_spool)) {
+                sim_fail(sim, "mail %zu (%s) to %s was answered 250 and is %s", mail->number,
+                         mail->id, recipient->address,
+                         recipient->in_spool ? "still in the spool" : "lost");
+            }
+        }
+    }
+}
+
+void sim_settle(struct sim *sim, int64_t most_ms, bool all)
+{
+    (void)sim_run_until(sim, all_delivered, NULL, most_ms);
+    sim_run(sim, PN_SECONDS(5));
+    if (!sim->daemon || !sim->daemon->running) {
+        sim_fail(sim, "the daemon is not up");
+    }
+    sim_look(sim);
+    check_fates(sim, all);
+    if (sim_waiting(sim) == 0 && !sim->clients && policy_memory_used(sim->daemon->limits) > 0) {
+        sim_run(sim, PN_MINUTES(2));
+        if (sim_waiting(sim) == 0 && policy_memory_used(sim->daemon->limits) > 0) {
+            sim_fail(sim, "%llu octets of memory are taken for nothing",
+                     (unsigned long long)policy_memory_used(sim->daemon->limits));
+        }
+    }
+}
+
+/* ---- processes
+ * -------------------------------------------------------------------------------------- */
+
+bool sim_isolated(void (*fn)(void *arg), void *arg)
+{
+    pid_t pid;
+    int status = 0;
+
+    (void)fflush(NULL);
+    pid = fork();
+    pn_assert(pid >= 0);
+    if (pid == 0) {
+        (void)alarm(ISOLATED_MOST_S);
+        fn(arg);
+        (void)fflush(NULL);
+        _exit(0);
+    }
+    pn_assert(waitpid(pid, &status, 0) == pid);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}

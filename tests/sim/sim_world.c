@@ -1,0 +1,565 @@
+/*
+ * sim_world.c - the daemon's wiring, its beginnings and its ends.
+ *
+ * Objects are made in the order of daemon/: spool on the store, queue clock, workers,
+ * deliver, and then connections are taken. What survives the daemon (disk, files, servers,
+ * clients, configuration) belongs to the world.
+ *
+ * A power cut must leave nothing behind in memory and must not let a dying daemon do
+ * anything that is seen outside. So everything is dropped in the order of a stop, but dead:
+ * streams swallow what is written, the log is silent, and the store answers what it still
+ * has with failures and touches the disk no more.
+ */
+#include "sim_priv.h"
+
+#include "postern/conf/conf.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define WALL_START  INT64_C(1790000000000)
+#define CHECK_EVERY 10
+#define CLOCK_EVERY 60
+#define KEY_FILE    "/etc/postern/key"
+#define DRAIN_MOST  1000000
+
+static const struct pn_endpoint own_endpoint = {.ip = {PN_IPV4, {198, 51, 100, 250}},
+                                                .port = 25};
+
+/* ---- configuration --------------------------------------------------------------------------
+ */
+
+static void check_mistakes(struct sim *sim, struct conf_mistakes *mistakes)
+{
+    if (conf_mistakes_fatal(mistakes)) {
+        sim_fail(sim, "%s:%u: %s", mistakes->items[0].file, mistakes->items[0].line,
+                 mistakes->items[0].text);
+    }
+    conf_mistakes_fini(mistakes);
+}
+
+static void parse_conf(struct sim *sim)
+{
+    struct conf_mistakes mistakes;
+    struct pn_buf text;
+
+    conf_mistakes_init(&mistakes);
+    pn_buf_init(&text, 65536);
+    pn_assert(pn_buf_printf(&text,
+                            "hostname = \"mx2.backup.example\"\nspool = \"/spool\"\n%s%s\n"
+                            "listener \"mx\" { address = {\"198.51.100.250:25\"} }\n",
+                            sim->options.encrypt ? "key_file = \"" KEY_FILE "\"\n" : "",
+                            sim->options.conf ? sim->options.conf : "") == 0);
+    sim->conf = conf_parse("postern.conf", pn_buf_str(&text), &mistakes);
+    check_mistakes(sim, &mistakes);
+    pn_buf_fini(&text);
+}
+
+static void configure(struct sim *sim)
+{
+    struct sim_daemon *daemon = sim->daemon;
+    struct ingress_settings settings = {.conf = sim->conf, .domains = sim->domains};
+
+    if (!daemon || !daemon->deliver || daemon->stopping) {
+        return;
+    }
+    deliver_configure(daemon->deliver, sim->conf, sim->domains);
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        ingress_configure(daemon->workers[i].ingress, &settings);
+    }
+}
+
+static void change_domain(struct sim *sim, const char *name, struct conf_domain *definition)
+{
+    struct domains_change change = {.name = pn_str_z(name), .definition = definition};
+    struct domains *before = sim->domains;
+
+    sim->domains = domains_with(before, &change, 1);
+    domains_unref(&before);
+    configure(sim);
+}
+
+void sim_domain(struct sim *sim, const char *name, const char *text)
+{
+    struct conf_mistakes mistakes;
+    struct conf_domain *domain;
+    char whole[1024];
+
+    conf_mistakes_init(&mistakes);
+    (void)snprintf(whole, sizeof whole, "recipients = {any}\nwhen_up = accept\n%s\n", text);
+    domain = conf_domain_parse(name, pn_str_z(name), pn_str_z(whole), sim->conf, &own_endpoint,
+                               1, &mistakes);
+    check_mistakes(sim, &mistakes);
+    change_domain(sim, name, domain);
+    conf_domain_unref(&domain);
+}
+
+void sim_domain_remove(struct sim *sim, const char *name)
+{
+    change_domain(sim, name, NULL);
+}
+
+const struct conf_domain *sim_find_domain(const struct sim *sim, const char *name)
+{
+    return domains_find_exact(sim->domains, pn_str_z(name));
+}
+
+/* ---- start
+ * ------------------------------------------------------------------------------------ */
+
+static void on_checked(void *owner, size_t checked, size_t bad, bool wrapped)
+{
+    struct sim *sim = owner;
+
+    (void)checked;
+    (void)wrapped;
+    if (bad > 0 && !sim->dead) {
+        sim_fail(sim, "the spool has %zu bad messages", bad);
+    }
+}
+
+static void on_second(struct pn_timer *timer)
+{
+    struct sim_daemon *daemon = PN_CONTAINER(timer, struct sim_daemon, second_timer);
+    struct sim *sim = daemon->sim;
+    struct loop *loop = &daemon->main->port;
+    uint64_t second = daemon->seconds++;
+
+    if (sim->dead) {
+        return;
+    }
+    spool_maintain(daemon->spool, loop->wall);
+    if (second % CLOCK_EVERY == 0) {
+        sim->saved_clock_ms = queue_clock_now(&daemon->clock, loop->now);
+    }
+    if (second % CHECK_EVERY == 0 && !sim->options.no_checks) {
+        spool_check(daemon->spool, loop, 50, on_checked, sim);
+    }
+    loop_timer_after(loop, timer, PN_SECONDS(1));
+}
+
+static void on_sign(void *owner, struct pn_str queue, bool flush)
+{
+    struct sim_daemon *daemon = owner;
+
+    if (daemon->deliver) {
+        deliver_sign(daemon->deliver, queue, flush);
+    }
+}
+
+static struct out_deps out_deps(struct sim *sim, struct sim_loop *loop)
+{
+    return (struct out_deps){.loop = &loop->port,
+                             .network = &loop->network,
+                             .resolver = &loop->resolver,
+                             .log = &sim->log,
+                             .own = &own_endpoint,
+                             .own_count = 1,
+                             .own_ips = &own_endpoint.ip,
+                             .own_ip_count = 1};
+}
+
+static void make_worker(struct sim_daemon *daemon, struct sim_worker *worker)
+{
+    struct sim *sim = daemon->sim;
+    struct ingress_settings settings = {.conf = sim->conf, .domains = sim->domains};
+
+    worker->loop = sim_loop_new(sim);
+    worker->out = out_deps(sim, worker->loop);
+    worker->deliver =
+        deliver_worker_new(&(struct deliver_worker_deps){.out = &worker->out,
+                                                         .spool = daemon->spool,
+                                                         .limits = daemon->limits,
+                                                         .counters = daemon->counters,
+                                                         .log = &sim->log});
+    worker->ingress = ingress_new(&(struct ingress_deps){.loop = &worker->loop->port,
+                                                         .resolver = &worker->loop->resolver,
+                                                         .spool = daemon->spool,
+                                                         .limits = daemon->limits,
+                                                         .counters = daemon->counters,
+                                                         .clock = &daemon->clock,
+                                                         .log = &sim->log,
+                                                         .seed = pn_rand_next(&sim->rand),
+                                                         .on_sign = on_sign,
+                                                         .owner = daemon},
+                                  &settings);
+}
+
+static void make_deliver(struct sim_daemon *daemon)
+{
+    struct sim *sim = daemon->sim;
+    struct deliver_worker *workers[8];
+    struct loop *loops[8];
+
+    pn_assert(daemon->worker_count <= PN_COUNT(workers));
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        workers[i] = daemon->workers[i].deliver;
+        loops[i] = &daemon->workers[i].loop->port;
+    }
+    daemon->out = out_deps(sim, daemon->main);
+    daemon->deliver = deliver_new(&(struct deliver_deps){.out = &daemon->out,
+                                                         .spool = daemon->spool,
+                                                         .counters = daemon->counters,
+                                                         .clock = &daemon->clock,
+                                                         .log = &sim->log,
+                                                         .workers = workers,
+                                                         .worker_loops = loops,
+                                                         .worker_count = daemon->worker_count,
+                                                         .seed = pn_rand_next(&sim->rand)},
+                                  sim->conf, sim->domains);
+}
+
+static void on_started(void *owner, int status)
+{
+    struct sim_daemon *daemon = owner;
+
+    if (daemon->sim->dead) {
+        return;
+    }
+    if (status != 0) {
+        daemon->failed = true; /* the real one gives up too, and is started again */
+        return;
+    }
+    daemon->running = true;
+    sim_note(daemon->sim, "the daemon takes connections");
+}
+
+static void make_spool(struct sim_daemon *daemon)
+{
+    struct sim *sim = daemon->sim;
+    struct spool_options options = {.files = &sim->files.port,
+                                    .crypto = sim_crypto(sim),
+                                    .path = "/spool",
+                                    .key_file = sim->conf->key_file,
+                                    .free_octets = sim->conf->free_space_octets,
+                                    .log = &sim->log};
+    struct pn_err err = {0};
+
+    daemon->spool = spool_new(&options, &err);
+    if (!daemon->spool) {
+        sim_fail(sim, "the spool cannot be made: %s", err.text);
+    }
+    daemon->store = sim_store_new(sim, spool_store_events(daemon->spool));
+    spool_attach(daemon->spool, sim_store_port(daemon->store));
+}
+
+void sim_start(struct sim *sim)
+{
+    struct sim_daemon *daemon = PN_NEW(struct sim_daemon);
+    struct loop *loop;
+
+    pn_assert(!sim->daemon);
+    sim_event_stop(sim, &sim->restart);
+    sim_note(sim, "the daemon starts");
+    sim->daemon = daemon;
+    sim->boot_ms = sim->now_ms - 5000 - (int64_t)pn_rand_below(&sim->rand, 100000);
+    daemon->sim = sim;
+    daemon->main = sim_loop_new(sim);
+    loop = &daemon->main->port;
+    make_spool(daemon);
+    daemon->limits = policy_limits_new(sim->conf);
+    daemon->counters = stats_counters_new();
+    spool_maintain(daemon->spool, loop->wall);
+    queue_clock_init(&daemon->clock, sim->saved_clock_ms, loop->wall, loop->now);
+    daemon->worker_count = sim->options.workers ? sim->options.workers : 2;
+    daemon->workers = pn_alloc_array(daemon->worker_count, sizeof *daemon->workers);
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        make_worker(daemon, &daemon->workers[i]);
+    }
+    make_deliver(daemon);
+    daemon->second_timer.on_fire = on_second;
+    loop_timer_after(loop, &daemon->second_timer, PN_SECONDS(1));
+    deliver_start(daemon->deliver, on_started, daemon);
+}
+
+/* ---- ends
+ * --------------------------------------------------------------------------------------- */
+
+static void nothing(void *owner)
+{
+    (void)owner;
+}
+
+/* Runs what is waiting at this moment, and has the dead store answer. */
+static void drain(struct sim_daemon *daemon)
+{
+    struct sim *sim = daemon->sim;
+    bool any = true;
+    size_t rounds = 0;
+
+    while (any) {
+        any = false;
+        for (size_t i = 0; i < sim->loop_count; i++) {
+            struct sim_loop *loop = sim->loops[i];
+
+            if (loop->posted || loop->port.deferred || loop->flush) {
+                sim_loop_turn(loop);
+                any = true;
+            }
+        }
+        any = sim_store_answer(daemon->store) || any;
+        if (++rounds > DRAIN_MOST) {
+            sim->dead = false;
+            sim_fail(sim, "the daemon does not come to rest when it is dropped");
+        }
+    }
+}
+
+static void drop(struct sim *sim)
+{
+    struct sim_daemon *daemon = sim->daemon;
+
+    sim->dead = true;
+    daemon->running = false;
+    sim_store_cut(daemon->store);
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        ingress_free(&daemon->workers[i].ingress);
+    }
+    if (!daemon->stopping) {
+        deliver_stop(daemon->deliver, nothing, NULL);
+    }
+    drain(daemon);
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        deliver_worker_free(&daemon->workers[i].deliver);
+        daemon->workers[i].loop->ended = true;
+    }
+    drain(daemon);
+    loop_timer_stop(&daemon->main->port, &daemon->second_timer);
+    deliver_free(&daemon->deliver);
+    drain(daemon);
+    sim_store_free(&daemon->store);
+    spool_free(&daemon->spool);
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        sim_loop_free(&daemon->workers[i].loop);
+    }
+    sim_loop_free(&daemon->main);
+    policy_limits_free(&daemon->limits);
+    stats_counters_free(&daemon->counters);
+    free(daemon->workers);
+    free(daemon);
+    sim->daemon = NULL;
+    sim->dead = false;
+    while (sim->held) {
+        struct sim_held *held = sim->held;
+
+        sim->held = held->next;
+        free(held->destination);
+        free(held);
+    }
+}
+
+static void on_restart(struct sim_event *event)
+{
+    sim_start(PN_CONTAINER(event, struct sim, restart));
+}
+
+void sim_crash(struct sim *sim, int64_t restart_ms)
+{
+    pn_assert(sim->daemon);
+    sim_note(sim, "power is lost");
+    sim_net_crash(sim);
+    sim_check_crash(sim);
+    drop(sim);
+    if (restart_ms >= 0) {
+        sim_event_after(sim, &sim->restart, restart_ms);
+    }
+}
+
+static void on_drained(void *owner)
+{
+    struct sim_daemon *daemon = owner;
+
+    if (!daemon->sim->dead) {
+        daemon->draining--;
+    }
+}
+
+static bool is_drained(struct sim *sim, void *arg)
+{
+    (void)arg;
+    return !sim->daemon || sim->daemon->draining == 0;
+}
+
+void sim_stop(struct sim *sim)
+{
+    struct sim_daemon *daemon = sim->daemon;
+
+    sim_note(sim, "the daemon is told to stop");
+    daemon->running = false;
+    daemon->stopping = true;
+    daemon->draining = daemon->worker_count + 1;
+    deliver_stop(daemon->deliver, on_drained, daemon);
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        sim_loop_turn(daemon->workers[i].loop);
+        ingress_stop(daemon->workers[i].ingress, on_drained, daemon);
+    }
+    (void)sim_run_until(sim, is_drained, NULL, sim->conf->stop_time_ms);
+    if (!sim->daemon) {
+        return; /* power was cut meanwhile */
+    }
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        ingress_free(&daemon->workers[i].ingress);
+        sim_loop_turn(daemon->workers[i].loop);
+    }
+    sim->saved_clock_ms = queue_clock_now(&daemon->clock, daemon->main->port.now);
+    sim_store_finish(daemon->store);
+    sim_net_crash(sim);
+    sim_check_crash(sim);
+    drop(sim);
+    sim_note(sim, "the daemon has ended");
+}
+
+/* ---- the world
+ * ------------------------------------------------------------------------------------ */
+
+static void make_key(struct sim *sim)
+{
+    struct pn_buf key;
+
+    pn_buf_init(&key, 1024);
+    pn_assert(spool_key_make(sim_crypto(sim), &key) == 0);
+    pn_assert(sim->files.port.ops->write(&sim->files.port, KEY_FILE, pn_buf_str(&key), 0600,
+                                         NULL) == 0);
+    pn_buf_fini(&key);
+}
+
+struct sim *sim_new(uint64_t seed, const struct sim_options *options)
+{
+    struct sim *sim = PN_NEW(struct sim);
+
+    sim->seed = seed;
+    pn_rand_init(&sim->rand, seed);
+    sim->options = options ? *options : (struct sim_options){0};
+    sim->wall_offset = WALL_START;
+    sim->latency_least = 1;
+    sim->latency_most = 20;
+    sim->restart.on_fire = on_restart;
+    pn_heap_init(&sim->events);
+    sim_check_init(sim);
+    sim->disk.items = sim_map_new();
+    sim->disk.sync_ms = 5;
+    sim->disk.trouble_ms = -1;
+    sim_files_init(&sim->files, sim);
+    sim->domains = domains_new();
+    parse_conf(sim);
+    if (sim->options.encrypt) {
+        make_key(sim);
+    }
+    sim_start(sim);
+    return sim;
+}
+
+void sim_free(struct sim **pointer)
+{
+    struct sim *sim = *pointer;
+
+    *pointer = NULL;
+    sim_event_stop(sim, &sim->restart);
+    if (sim->daemon) {
+        sim_net_crash(sim);
+        drop(sim);
+    }
+    sim_servers_free(sim);
+    sim_clients_free(sim);
+    sim_events_drain(sim);
+    sim_net_free(sim);
+    pn_heap_fini(&sim->events);
+    sim_dns_free(sim);
+    sim_map_free(&sim->disk.items);
+    sim_files_fini(&sim->files);
+    domains_unref(&sim->domains);
+    conf_unref(&sim->conf);
+    for (size_t i = 0; i < SIM_LOG_LINES; i++) {
+        free(sim->lines[i]);
+    }
+    free(sim->probe_times);
+    free(sim);
+}
+
+bool sim_is_up(const struct sim *sim)
+{
+    return sim->daemon && sim->daemon->running;
+}
+
+/* ---- the operator
+ * ------------------------------------------------------------------------------------ */
+
+bool sim_flush(struct sim *sim, const char *queue)
+{
+    sim_note(sim, "flush %s", queue);
+    return sim_is_up(sim) && deliver_flush(sim->daemon->deliver, pn_str_z(queue));
+}
+
+void sim_hold(struct sim *sim, const char *name, bool hold)
+{
+    const struct conf_domain *domain = sim_find_domain(sim, name);
+    struct sim_held **link = &sim->held;
+
+    if (!domain || !sim_is_up(sim) ||
+        !deliver_hold(sim->daemon->deliver, pn_str_z(domain->destination), hold)) {
+        return;
+    }
+    sim_note(sim, "%s %s", hold ? "hold" : "release", domain->destination);
+    while (*link && strcmp((*link)->destination, domain->destination) != 0) {
+        link = &(*link)->next;
+    }
+    if (hold && !*link) {
+        *link = PN_NEW(struct sim_held);
+        (*link)->destination = pn_strdup(domain->destination);
+        (*link)->since_ms = sim->now_ms;
+    } else if (!hold && *link) {
+        struct sim_held *held = *link;
+
+        *link = held->next;
+        free(held->destination);
+        free(held);
+    }
+}
+
+bool sim_queue(struct sim *sim, const char *name, struct queue_status *out)
+{
+    return sim->daemon && queue_get_status(deliver_queue(sim->daemon->deliver), pn_str_z(name),
+                                           deliver_now_ms(sim->daemon->deliver), out);
+}
+
+bool sim_destination(struct sim *sim, const char *name, struct queue_destination_status *out)
+{
+    const struct conf_domain *domain = sim_find_domain(sim, name);
+
+    return sim->daemon && domain &&
+           queue_get_destination(deliver_queue(sim->daemon->deliver),
+                                 pn_str_z(domain->destination),
+                                 deliver_now_ms(sim->daemon->deliver), out);
+}
+
+enum queue_state sim_state(struct sim *sim, const char *domain)
+{
+    struct queue_destination_status status = {.state = QUEUE_UNKNOWN};
+
+    (void)sim_destination(sim, domain, &status);
+    return status.state;
+}
+
+static void add_jobs(void *owner, const struct queue_status *status)
+{
+    *(uint64_t *)owner += status->jobs;
+}
+
+uint64_t sim_waiting(struct sim *sim)
+{
+    uint64_t jobs = 0;
+
+    if (sim->daemon) {
+        queue_each(deliver_queue(sim->daemon->deliver), deliver_now_ms(sim->daemon->deliver),
+                   add_jobs, &jobs);
+    }
+    return jobs;
+}
+
+uint64_t sim_parked(struct sim *sim, const char *queue)
+{
+    struct queue_status status = {.parked = 0};
+
+    (void)sim_queue(sim, queue, &status);
+    return status.parked;
+}

@@ -1,0 +1,416 @@
+/*
+ * Command lines: what is asked of the daemon, what is shown, and the exit status.
+ */
+#include "helper_cli.h"
+
+#include "postern/base/mem.h"
+
+#include <string.h>
+
+#define DOWN                                                                                   \
+    "{\"name\":\"example.org\",\"state\":\"down\",\"since_s\":11520.5,\"messages\":4312,"      \
+    "\"octets\":19083919,\"oldest_s\":11400,\"parked\":0,\"next_probe_s\":4.2,"                \
+    "\"reason\":\"mail.example.org: connection refused\"}"
+
+static const struct {
+    const char *name;
+    const char *words;
+    struct answer answer;
+    const char *requests;
+    int status;
+    const char *out; /* found in it; NULL: nothing is printed */
+    const char *err;
+} rows[] = {
+    {"no command", "", {0}, "", 2, NULL, "usage: postern"},
+    {"help", "help", {0}, "", 0, "queue list", NULL},
+    {"--help", "--help", {0}, "", 0, "queue list", NULL},
+    {"help of a command", "help queue list", {0}, "", 0, "--recipient TEXT", NULL},
+    {"--help of a command", "queue list --help", {0}, "", 0, "--recipient TEXT", NULL},
+    {"help of a group", "help queue", {0}, "", 0, "postern queue retry", NULL},
+    {"a group alone", "queue", {0}, "", 2, NULL, "postern queue retry"},
+    {"unknown command", "statsu", {0}, "", 2, NULL, "the nearest is \"status\""},
+    {"unknown option", "queue list --sendr x", {0}, "", 2, NULL, "--sender"},
+    {"too many arguments", "status now", {0}, "", 2, NULL, "usage: postern status"},
+    {"too few arguments", "trace", {0}, "", 2, NULL, "usage: postern trace ID"},
+    {"version", "version", {0}, "", 0, "postern " POSTERN_VERSION, NULL},
+    {"--version", "--version", {0}, "", 0, "postern " POSTERN_VERSION, NULL},
+    {"socket missing", "status -s", {0}, "", 2, NULL, "-s needs"},
+
+    {"unreachable",
+     "status",
+     {0, "", PN_ECLOSED},
+     "GET /v1/status \n",
+     3,
+     NULL,
+     "nobody answers on /test.sock"},
+    {"another socket",
+     "-s /other.sock status",
+     {0, "", PN_ECLOSED},
+     "GET /v1/status \n",
+     3,
+     NULL,
+     "nobody answers on /other.sock"},
+    {"not permitted",
+     "status",
+     {0, "", PN_EACCES},
+     "GET /v1/status \n",
+     3,
+     NULL,
+     "admin_group"},
+    {"no answer in time",
+     "status",
+     {0, "", PN_ETIMEOUT},
+     "GET /v1/status \n",
+     3,
+     NULL,
+     "nobody"},
+    {"no JSON", "status", {200, "<html>", 0}, "GET /v1/status \n", 1, NULL, "no JSON"},
+    {"JSON as it is",
+     "--json status",
+     {200, "{\"a\": 1}\n", 0},
+     "GET /v1/status \n",
+     0,
+     "{\"a\": 1}\n",
+     NULL},
+    {"--json behind",
+     "status --json",
+     {200, "{\"a\": 1}\n", 0},
+     "GET /v1/status \n",
+     0,
+     "{\"a\": 1}\n",
+     NULL},
+    {"refusal",
+     "domain show nope",
+     {404, "{\"error\":\"no \\u001b[0m\"}", 0},
+     "GET /v1/domains/nope \n",
+     1,
+     NULL,
+     "postern: no \\x1b[0m\n"},
+    {"refusal as JSON",
+     "domain show nope --json",
+     {404, "{\"error\":\"no\"}\n", 0},
+     "GET /v1/domains/nope \n",
+     1,
+     "{\"error\":\"no\"}\n",
+     "postern: no\n"},
+
+    {"domain show",
+     "domain show a/b",
+     {200, DOWN, 0},
+     "GET /v1/domains/a%2Fb \n",
+     0,
+     "down since 3h 12m, next probe in 4 s",
+     NULL},
+    {"domain list",
+     "domain list",
+     {200, "{\"domains\":[" DOWN "],\"next\":null}", 0},
+     "GET /v1/domains \n",
+     0,
+     "4,312  18.2 MiB",
+     NULL},
+    {"domain names",
+     "domain list --names",
+     {200, "{\"domains\":[" DOWN "]}", 0},
+     "GET /v1/domains \n",
+     0,
+     "example.org\n",
+     NULL},
+    {"domain add",
+     "domain add example.org --target a --target=b --recipients any --when-up "
+     "accept --hold 14d",
+     {201, "{\"replaced\":false,\"mistakes\":[]}", 0},
+     "PUT /v1/domains/example.org?create=true {\"target\":[\"a\",\"b\"],\"recipients\":"
+     "[\"any\"],\"when_up\":\"accept\",\"hold\":\"14d\"}\n",
+     0,
+     "example.org: added",
+     NULL},
+    {"domain replace",
+     "domain add example.org --replace --hold 1d",
+     {200,
+      "{\"replaced\":true,\"mistakes\":[{\"file\":\"f\",\"line\":2,\"warning\":true,"
+      "\"text\":\"odd\"}]}",
+      0},
+     "PUT /v1/domains/example.org {\"hold\":\"1d\"}\n",
+     0,
+     "example.org: replaced",
+     "f:2: warning: odd\n"},
+    {"domain add with a mistake",
+     "domain add example.org --hold 1x",
+     {422,
+      "{\"error\":\"not written\",\"mistakes\":[{\"file\":\"f.conf\",\"line\":0,"
+      "\"warning\":false,\"text\":\"bad\"}]}",
+      0},
+     "PUT /v1/domains/example.org?create=true {\"hold\":\"1x\"}\n",
+     1,
+     NULL,
+     "postern: not written\nf.conf: bad\n"},
+    {"domain add, option unknown",
+     "domain add example.org --targt a",
+     {0},
+     "",
+     2,
+     NULL,
+     "the nearest is --target"},
+    {"domain remove",
+     "domain remove example.org",
+     {200, "{\"messages\":3,\"parked\":1}", 0},
+     "DELETE /v1/domains/example.org \n",
+     0,
+     "4 messages are kept",
+     NULL},
+    {"domain check",
+     "domain check example.org",
+     {200,
+      "{\"findings\":[{\"level\":\"warning\",\"what\":\"W\",\"do\":\"D\"}],"
+      "\"transcript\":[\"> EHLO\"]}",
+      0},
+     "POST /v1/domains/example.org/check \n",
+     0,
+     "warning  W\n         -> D\n",
+     NULL},
+    {"domain check with a problem",
+     "domain check example.org --transcript",
+     {200,
+      "{\"findings\":[{\"level\":\"problem\",\"what\":\"W\",\"do\":\"\"}],"
+      "\"transcript\":[\"> EHLO\"]}",
+      0},
+     "POST /v1/domains/example.org/check \n",
+     1,
+     "problem  W\n\n> EHLO\n",
+     NULL},
+
+    {"queue list",
+     "queue list --domain example.org --older 2h --held",
+     {200,
+      "{\"messages\":[{\"id\":\"ID\",\"sender\":\"\",\"recipients\":[\"r@x\"],"
+      "\"recipient_count\":3,\"arrival_s\":60,\"octets\":2048,\"queue\":\"example.org\","
+      "\"state\":\"held\",\"next_try_s\":null,\"attempts\":2,\"last_reply\":\"451 no\"}],"
+      "\"next\":null}",
+      0},
+     "GET /v1/queue?domain=example.org&older=2h&held=true&limit=100 \n",
+     0,
+     "<>      r@x +2      held          2  451 no\n",
+     NULL},
+    {"queue list, empty",
+     "queue list",
+     {200, "{\"messages\":[],\"next\":null}", 0},
+     "GET /v1/queue?limit=100 \n",
+     0,
+     "no message\n",
+     NULL},
+    {"queue list, limit", "queue list --limit 0", {0}, "", 2, NULL, "--limit is a number"},
+    {"queue list, JSON",
+     "queue list --json --limit 5 --sender a&b",
+     {200, "{}", 0},
+     "GET /v1/queue?limit=5&sender=a%26b \n",
+     0,
+     "{}",
+     NULL},
+    {"queue hold",
+     "queue hold A B",
+     {200, "{\"changed\":1,\"complete\":true}", 0},
+     "POST /v1/queue/hold {\"id\":\"A\"}\nPOST /v1/queue/hold {\"id\":\"B\"}\n",
+     0,
+     "held: 2\n",
+     NULL},
+    {"queue delete by filter",
+     "queue delete --sender spam --older 1d",
+     {200, "{\"changed\":7,\"complete\":true}", 0},
+     "POST /v1/queue/delete {\"sender\":\"spam\",\"older\":\"1d\"}\n",
+     0,
+     "deleted: 7\n",
+     NULL},
+    {"queue release all",
+     "queue release --all --parked",
+     {200, "{\"changed\":7,\"complete\":true}", 0},
+     "POST /v1/queue/release {\"all\":true,\"parked\":true}\n",
+     0,
+     "released: 7\n",
+     NULL},
+    {"queue retry nothing", "queue retry", {0}, "", 2, NULL, "nothing says which"},
+    {"queue retry, none found",
+     "queue retry A",
+     {200, "{\"changed\":0,\"complete\":true}", 0},
+     "POST /v1/queue/retry {\"id\":\"A\"}\n",
+     1,
+     "due now: 0\n",
+     NULL},
+    {"queue delete, halfway",
+     "queue delete --all",
+     {200, "{\"changed\":7,\"complete\":false}", 0},
+     "POST /v1/queue/delete {\"all\":true}\n",
+     1,
+     "deleted: 7\n",
+     "halfway"},
+    {"trace",
+     "trace ID",
+     {200,
+      "{\"events\":[{\"time\":\"T\",\"event\":\"message.stored\",\"text\":\"a=\\u0007\"}]}", 0},
+     "GET /v1/trace/ID \n",
+     0,
+     "T  message.stored  a=\\x07\n",
+     NULL},
+
+    {"flush",
+     "flush example.org",
+     {200, "{}", 0},
+     "POST /v1/flush {\"domain\":\"example.org\"}\n",
+     0,
+     "tried now",
+     NULL},
+    {"flush all",
+     "flush --all",
+     {200, "{}", 0},
+     "POST /v1/flush {\"all\":true}\n",
+     0,
+     "tried now",
+     NULL},
+    {"flush nothing", "flush", {0}, "", 2, NULL, "usage: postern flush"},
+    {"flush both", "flush a --all", {0}, "", 2, NULL, "usage: postern flush"},
+    {"destination hold",
+     "destination hold --domain example.org",
+     {200, "{}", 0},
+     "POST /v1/destinations/hold {\"domain\":\"example.org\"}\n",
+     0,
+     "example.org: held\n",
+     NULL},
+    {"destination release",
+     "destination release smtp:a:25",
+     {200, "{}", 0},
+     "POST /v1/destinations/release {\"name\":\"smtp:a:25\"}\n",
+     0,
+     "released\n",
+     NULL},
+    {"destination of nothing", "destination hold", {0}, "", 2, NULL, "give a destination"},
+    {"destination list",
+     "destination list",
+     {200,
+      "{\"destinations\":[{\"name\":\"smtp:a:25\",\"state\":\"up\",\"since_s\":5,"
+      "\"sessions\":2,\"session_limit\":20,\"last_success_s\":1,\"next_probe_s\":null,"
+      "\"reason\":\"\"}],\"next\":null}",
+      0},
+     "GET /v1/destinations \n",
+     0,
+     "smtp:a:25    up        5s      2/20       1s           -",
+     NULL},
+    {"reload",
+     "reload",
+     {200, "{\"mistakes\":[]}", 0},
+     "POST /v1/reload \n",
+     0,
+     "in force",
+     NULL},
+    {"reload with a mistake",
+     "reload",
+     {422,
+      "{\"error\":\"E\",\"mistakes\":[{\"file\":\"f\",\"line\":7,\"warning\":false,"
+      "\"text\":\"T\"}]}",
+      0},
+     "POST /v1/reload \n",
+     1,
+     NULL,
+     "postern: E\nf:7: T\n"},
+    {"stop", "stop", {200, "{\"stopping\":true}", 0}, "POST /v1/stop \n", 0, "stopping", NULL},
+    {"metrics",
+     "metrics",
+     {200, "postern_queue_messages 3\n", 0},
+     "GET /metrics \n",
+     0,
+     "postern_queue_messages 3\n",
+     NULL},
+    {"spool check",
+     "spool check --messages 5",
+     {200, "{\"checked\":5,\"bad\":1}", 0},
+     "POST /v1/spool/check {\"messages\":5}\n",
+     1,
+     "checked: 5, damaged: 1\n",
+     NULL},
+    {"spool salvage", "spool salvage /a b", {0}, "", 2, NULL, "usage: postern spool salvage"},
+    {"spool salvage",
+     "spool salvage /a",
+     {200, "{\"brought\":2,\"there_already\":1,\"bad\":0,\"complete\":true}", 0},
+     "POST /v1/spool/salvage {\"path\":\"/a\"}\n",
+     0,
+     "brought back: 2",
+     NULL},
+    {"config explain", "config explain hold", {0}, "", 0, "hold", NULL},
+    {"config explain, unknown", "config explain hol", {0}, "", 1, NULL, "the nearest is hold"},
+    {"config explain, all", "config explain", {0}, "", 0, "listener.address", NULL},
+    {"config explain, JSON",
+     "config explain hold --json",
+     {0},
+     "",
+     0,
+     "\"default\":\"14d\"",
+     NULL},
+};
+
+static bool is_as_wanted(const char *text, const char *want)
+{
+    return want ? strstr(text, want) != NULL : text[0] == '\0';
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < PN_COUNT(rows); i++) {
+        struct run run;
+
+        run_init(&run);
+        run.answers = &rows[i].answer;
+        run.answer_count = 1;
+        run_words(&run, rows[i].words);
+        if (run.status != rows[i].status || strcmp(run.requests, rows[i].requests) != 0 ||
+            !is_as_wanted(run.out, rows[i].out) || !is_as_wanted(run.err, rows[i].err)) {
+            fail_msg("%s: %d\nasked: %sout: %serr: %s", rows[i].name, run.status, run.requests,
+                     run.out, run.err);
+        }
+        run_fini(&run);
+    }
+}
+
+static void test_listings_follow_their_pages(void **state)
+{
+    static const struct answer domains[] = {
+        {200,
+         "{\"domains\":[{\"name\":\"a\"}],\"next\":\"a\",\"broken\":[{\"name\":\"c\","
+         "\"mistake\":\"c.conf:1: bad\",\"in_force\":false}]}",
+         0},
+        {200, "{\"domains\":[{\"name\":\"b\"}],\"next\":null}", 0}};
+    static const struct answer queue[] = {
+        {200, "{\"messages\":[],\"next\":\"00ff\"}", 0},
+        {200, "{\"messages\":[{\"id\":\"ONE\"},{\"id\":\"TWO\"}],\"next\":\"01\"}", 0}};
+    struct run run;
+
+    (void)state;
+    run_init(&run);
+    run.answers = domains;
+    run.answer_count = 2;
+    run_words(&run, "domain list");
+    assert_int_equal(run.status, 0);
+    assert_string_equal(run.requests, "GET /v1/domains \nGET /v1/domains?after=a \n");
+    assert_non_null(strstr(run.out, "\na "));
+    assert_non_null(strstr(run.out, "\nb "));
+    assert_non_null(strstr(run.out, "c.conf:1: bad (there is no good version"));
+    run_fini(&run);
+
+    run_init(&run);
+    run.answers = queue;
+    run.answer_count = 2;
+    run_words(&run, "queue list --limit 2 --after 11");
+    assert_int_equal(run.status, 0);
+    assert_string_equal(run.requests,
+                        "GET /v1/queue?limit=2&after=11 \nGET /v1/queue?limit=2&after=00ff \n");
+    assert_non_null(strstr(run.out, "there are more: --after 01\n"));
+    run_fini(&run);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_listings_follow_their_pages),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
