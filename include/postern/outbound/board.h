@@ -39,5 +39,9 @@ void out_board_set_capabilities(struct out_board *board, struct pn_str destinati
 bool out_board_take_session(struct out_board *board, struct pn_str destination, unsigned limit);
 void out_board_give_session(struct out_board *board, struct pn_str destination);
 unsigned out_board_sessions(struct out_board *board, struct pn_str destination);
+/* How many workers cannot have the session that somebody waits for: idle ones are not to be
+ * kept. A worker says so once, and takes it back. */
+void out_board_want_session(struct out_board *board, struct pn_str destination, bool wanted);
+unsigned out_board_wanted(struct out_board *board, struct pn_str destination);
 
 #endif
