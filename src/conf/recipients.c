@@ -49,12 +49,6 @@ static void check_sources(struct conf_reader *reader, const struct conf_block *b
                             "recipients: nothing after \"any\" is ever asked; make it the last "
                             "or leave it out");
     }
-    if (has_word(order, CONF_RECIPIENTS_ANY) && domain->bounce == CONF_BOUNCE_ALWAYS) {
-        conf_reader_warn(reader, conf_block_line(block, OPTION_DOMAIN_bounce),
-                         "bounce = always with recipients = {any}: every local part is taken, "
-                         "and what the target then refuses is reported to senders who are "
-                         "mostly forged");
-    }
 }
 
 /* The URL without its scheme; an empty one when it has another. */

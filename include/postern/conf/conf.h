@@ -43,8 +43,6 @@ enum conf_recipients { CONF_RECIPIENTS_LIST, CONF_RECIPIENTS_CALL_AHEAD, CONF_RE
 enum conf_unknown { CONF_UNKNOWN_DEFER, CONF_UNKNOWN_ACCEPT };
 enum conf_when_up { CONF_WHEN_UP_PASS_THROUGH, CONF_WHEN_UP_ACCEPT, CONF_WHEN_UP_DEFER };
 enum conf_on_tempfail { CONF_TEMPFAIL_PASS, CONF_TEMPFAIL_HOLD };
-/* A third, "verified", comes with SPF and DKIM. */
-enum conf_bounce { CONF_BOUNCE_NEVER, CONF_BOUNCE_ALWAYS };
 
 #define CONF_FIELD_STRING(name)   char *name;
 #define CONF_FIELD_STRINGS(name)  struct conf_strings name;

@@ -158,10 +158,6 @@ static const struct helper_row recipient_rows[] = {
     {"nothing after any", TARGET LIST "recipients = {any, list}\n",
      "f:3: recipients: nothing after \"any\" is ever asked; make it the last or leave it "
      "out\n"},
-    {"reports to everybody", TARGET "recipients = {call-ahead, any}\nbounce = always\n",
-     "f:3: warning: bounce = always with recipients = {any}: every local part is taken, and "
-     "what the target then refuses is reported to senders who are mostly forged\n"},
-    {"reports where recipients are known", TARGET "bounce = always\n", ""},
     {"a no kept", TARGET "invalid_refresh = 4d\n",
      "f:2: invalid_refresh is longer than invalid_keep: give both, the first not above the "
      "second\n"},
@@ -332,19 +328,16 @@ static void test_recipient_fields(void **state)
     assert_int_equal(domain->recipients.words[0], CONF_RECIPIENTS_CALL_AHEAD);
     assert_int_equal(domain->when_up, CONF_WHEN_UP_PASS_THROUGH);
     assert_int_equal(domain->unknown_when_down, CONF_UNKNOWN_DEFER);
-    assert_int_equal(domain->bounce, CONF_BOUNCE_NEVER);
     assert_int_equal(domain->valid_keep_ms, PN_DAYS(31));
     assert_string_equal(domain->recipient_list, "");
     assert_int_equal(domain->aliases.count, 0);
     conf_domain_unref(&domain);
-    domain = helper_domain("example.org",
-                           PN_STR(TARGET LIST "recipients = {list, call-ahead}\n"
-                                              "aliases = Example.COM bounce_rate = 0\n"));
+    domain = helper_domain("example.org", PN_STR(TARGET LIST "recipients = {list, call-ahead}\n"
+                                                             "aliases = Example.COM\n"));
     assert_int_equal(domain->recipients.count, 2);
     assert_int_equal(domain->recipients.words[0], CONF_RECIPIENTS_LIST);
     assert_int_equal(domain->recipients.words[1], CONF_RECIPIENTS_CALL_AHEAD);
     assert_string_equal(domain->aliases.items[0], "example.com");
-    assert_int_equal(domain->bounce_rate, 0);
     conf_domain_unref(&domain);
 }
 
