@@ -23,7 +23,7 @@ void admin_answer(struct httpd_request *request, unsigned status, json_t *json)
 
     pn_assert(json);
     pn_buf_init(&body, HTTPD_REPLY_MAX);
-    if (json_dump_callback(json, on_dump, &body, JSON_COMPACT) != 0 ||
+    if (json_dump_callback(json, on_dump, &body, JSON_COMPACT | JSON_REAL_PRECISION(12)) != 0 ||
         pn_buf_append_char(&body, '\n') != 0) {
         static const char too_long[] =
             "{\"error\":\"the answer is longer than 64 MiB; ask for less\"}\n";

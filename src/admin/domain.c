@@ -298,7 +298,7 @@ static void put_definition(json_t *json, const struct conf_domain *domain)
 
 void admin_get_domain(struct admin_ask *ask)
 {
-    struct admin_view view = admin_view_of(ask->admin);
+    struct admin_view view;
     const struct conf_domain *domain;
     struct admin_broken_domain broken;
     struct queue_status status;
@@ -310,6 +310,7 @@ void admin_get_domain(struct admin_ask *ask)
     if (!admin_domain_name(ask, name)) {
         return;
     }
+    view = admin_view_of(ask->admin);
     domain = domains_find_exact(view.domains, pn_str_z(name));
     is_broken = find_broken(ask->admin, name, &broken);
     has_queue = queue_get_status(view.queue, pn_str_z(name), view.clock.queue_ms, &status);

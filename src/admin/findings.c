@@ -353,7 +353,8 @@ static void judge_session(const struct admin_facts *facts, json_t *list)
         judge_tls(facts, list);
         judge_capabilities(facts, list);
         find(list, NOTE,
-             "See \"Whitelist us on the primary\" in the README for Postfix, Exim, rspamd and "
+             "See \"Whitelist Postern on the primary\" in the README for Postfix, Exim, rspamd "
+             "and "
              "SpamAssassin.",
              "Held mail comes to the target from our address, all at once: it must not "
              "limit or judge us as a stranger.");

@@ -38,7 +38,7 @@ void admin_flush(struct admin_ask *ask)
 static bool find_destination(struct admin_ask *ask, struct pn_str *out)
 {
     const struct admin_terms *terms = &ask->terms;
-    struct admin_view view = admin_view_of(ask->admin);
+    struct admin_view view;
     char ascii[MAIL_DOMAIN_MAX + 1];
     struct pn_str name = queue_name(terms->domain, ascii);
     struct queue_status status;
@@ -51,6 +51,7 @@ static bool find_destination(struct admin_ask *ask, struct pn_str *out)
         *out = terms->name;
         return true;
     }
+    view = admin_view_of(ask->admin);
     if (!queue_get_status(view.queue, name, view.clock.queue_ms, &status) || !status.defined) {
         admin_refuse(ask->request, 404, "%.*s is no relay domain",
                      PN_FMT(pn_str_sub(name, 0, 255)));

@@ -103,45 +103,6 @@ static json_t *row_json(const struct admin_view *view, const struct spool_messag
 
 /* ---- listing ---------------------------------------------------------------------- */
 
-/* Where a listing goes on is the spool's own octets; a client gets them as hexadecimal. */
-static json_t *cursor_json(struct pn_str next)
-{
-    struct pn_buf text;
-    json_t *json;
-
-    if (next.len == 0) {
-        return json_null();
-    }
-    pn_buf_init(&text, next.len * 2);
-    for (size_t i = 0; i < next.len; i++) {
-        pn_assert(pn_buf_printf(&text, "%02x", (unsigned char)next.ptr[i]) == 0);
-    }
-    json = admin_json_text(pn_buf_str(&text));
-    pn_buf_fini(&text);
-    return json;
-}
-
-static int digit_value(char c)
-{
-    if (pn_is_digit(c)) {
-        return c - '0';
-    }
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool cursor_read(struct pn_str text, struct pn_buf *out)
-{
-    for (size_t i = 0; i + 1 < text.len; i += 2) {
-        int high = digit_value(text.ptr[i]);
-        int low = digit_value(text.ptr[i + 1]);
-
-        if (high < 0 || low < 0 || pn_buf_append_char(out, (char)(high * 16 + low)) != 0) {
-            return false;
-        }
-    }
-    return text.len % 2 == 0;
-}
-
 struct list_call {
     struct admin_call call;
     bool parked;
@@ -177,7 +138,7 @@ static void on_listed(void *owner, int status, struct spool_message *rows, struc
             }
         }
         admin_json_put(json, "messages", messages);
-        admin_json_put(json, "next", cursor_json(next));
+        admin_json_put(json, "next", next.len > 0 ? admin_json_text(next) : json_null());
         admin_answer(request, 200, json);
     }
     free_rows(rows);
@@ -198,27 +159,20 @@ static struct spool_filter filter_of(const struct admin_ask *ask)
 
 void admin_get_queue(struct admin_ask *ask)
 {
-    struct spool_filter filter = filter_of(ask);
+    struct spool_filter filter;
     size_t limit = ask->terms.given & ADMIN_LIMIT ? (size_t)ask->terms.limit : LIST_LIMIT;
     struct list_call *list;
-    struct pn_buf after;
 
-    if (filter.held_only && filter.parked) {
+    if (ask->terms.held && ask->terms.parked) {
         admin_refuse(ask->request, 400, "a message is held or parked, not both");
         return;
     }
-    pn_buf_init(&after, ADMIN_TEXT_MAX);
-    if (!cursor_read(ask->terms.after, &after)) {
-        admin_refuse_storage(ask->request, PN_EINVAL);
-    } else {
-        list = PN_NEW(struct list_call);
-        list->parked = filter.parked;
-        admin_call_begin(&list->call, ask);
-        spool_list(ask->admin->deps.spool, ask->admin->deps.out->loop, &filter,
-                   pn_buf_str(&after), limit < LIST_LIMIT_MAX ? limit : LIST_LIMIT_MAX,
-                   on_listed, list);
-    }
-    pn_buf_fini(&after);
+    filter = filter_of(ask);
+    list = PN_NEW(struct list_call);
+    list->parked = filter.parked;
+    admin_call_begin(&list->call, ask);
+    spool_list(ask->admin->deps.spool, ask->admin->deps.out->loop, &filter, ask->terms.after,
+               limit < LIST_LIMIT_MAX ? limit : LIST_LIMIT_MAX, on_listed, list);
 }
 
 /* ---- one message ------------------------------------------------------------------ */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define OPTIONS_MAX 100
+#define PAGE_ROWS   10000 /* the most that the daemon gives at once */
 
 static bool is_list(const char *type)
 {
@@ -135,6 +136,7 @@ int cli_pages(struct cli *cli, const char *path, const char *key, json_t **out_r
         json_t *answer;
 
         cli_path(&page, path, "", "");
+        cli_path_number(&page, "limit", PAGE_ROWS);
         if (after) {
             cli_path_query(&page, "after", after);
         }

@@ -2,7 +2,8 @@
  * cli/flush.c - a flush, and its progress.
  *
  * The daemon does the work; with --wait the tool asks how far it is, five times a second
- * for a bar on a terminal, once a second for lines in a pipe. It ends when nothing waits,
+ * for a bar on a terminal, once a second for lines in a pipe (where one that would say the
+ * same again is left out). It ends when nothing waits,
  * or when what waits will not move by itself: messages that the target put off, and held
  * ones. A target that is down is waited for, because that is what the user asked for; the
  * interrupt key leaves, and changes nothing.
@@ -23,6 +24,7 @@ struct progress {
     uint64_t most;      /* messages that waited, at the most */
     unsigned idle;      /* looks in a row at which nothing moved */
     bool told_down;
+    uint64_t shown; /* messages that waited when a line was last written, in a pipe */
 };
 
 void cli_progress_bar(uint64_t done, uint64_t total, struct pn_buf *out)
@@ -78,12 +80,15 @@ static int look(struct progress *progress, json_t **out)
 static void show(struct progress *progress, const json_t *queue)
 {
     struct cli *cli = progress->cli;
+    uint64_t left = cli_number(queue, "messages");
     struct pn_buf out;
 
+    if (!cli->terminal && left == progress->shown) {
+        return;
+    }
+    progress->shown = left;
     pn_buf_init(&out, CLI_TEXT_MAX);
     if (cli->terminal) {
-        uint64_t left = cli_number(queue, "messages");
-
         cli_put_z(&out, "\r");
         cli_progress_bar(progress->most - left, progress->most, &out);
     }
@@ -179,7 +184,8 @@ static int wait_for(struct progress *progress)
 
 int cli_flush(struct cli *cli, const struct cli_args *args)
 {
-    struct progress progress = {.cli = cli, .domain = args->count > 0 ? args->values[0] : NULL};
+    struct progress progress = {
+        .cli = cli, .domain = args->count > 0 ? args->values[0] : NULL, .shown = UINT64_MAX};
     bool all = cli_args_has(args, "all");
     json_t *body = json_object();
     json_t *answer;

@@ -120,11 +120,22 @@ static void put_cell(const struct cli_table *table, size_t column, size_t width,
     if (cut) {
         cli_put_z(out, "…");
     }
-    /* No blanks at the end of a line. */
     if (!table->columns[column].right && !last) {
         put_blanks(out, blanks);
     }
     put_blanks(out, last ? 0 : GAP);
+}
+
+/* No blanks at the end of a line, where its last cells are empty. */
+static void end_line(struct pn_buf *out)
+{
+    struct pn_str text = pn_buf_str(out);
+
+    while (text.len > 0 && text.ptr[text.len - 1] == ' ') {
+        text.len--;
+    }
+    pn_buf_truncate(out, text.len);
+    cli_put_z(out, "\n");
 }
 
 void cli_table_write(const struct cli_table *table, size_t width, bool colour,
@@ -141,7 +152,7 @@ void cli_table_write(const struct cli_table *table, size_t width, bool colour,
         put_cell(table, column, widths[column], colour, CLI_BOLD,
                  pn_str_z(table->columns[column].title), out);
     }
-    cli_put_z(out, "\n");
+    end_line(out);
     for (size_t row = 0; row < cli_table_rows(table); row++) {
         for (size_t column = 0; column < table->column_count; column++) {
             struct pn_str text = cell_at(table, row, column);
@@ -150,6 +161,6 @@ void cli_table_write(const struct cli_table *table, size_t width, bool colour,
                      table->columns[column].state ? cli_state_colour(text) : CLI_PLAIN, text,
                      out);
         }
-        cli_put_z(out, "\n");
+        end_line(out);
     }
 }

@@ -1,8 +1,8 @@
 /*
  * daemon/daemon_priv.h - the whole of a running posternd.
  */
-#ifndef POSTERN_DAEMON_PRIV_H
-#define POSTERN_DAEMON_PRIV_H
+#ifndef POSTERN_DAEMON_DAEMON_PRIV_H
+#define POSTERN_DAEMON_DAEMON_PRIV_H
 
 #include "log_sink_priv.h"
 #include "postern/admin/admin.h"

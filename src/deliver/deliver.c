@@ -216,7 +216,7 @@ static void read_page(struct deliver *deliver, const struct queue_action *action
 
     deliver->pending++;
     spool_read_page(deliver->deps.spool, deliver->deps.out->loop, action->queue, from,
-                    action->until_ms, QUEUE_PAGE, on_page, deliver);
+                    action->until_ms, action->limit, on_page, deliver);
 }
 
 static void on_notices(void *owner, const struct spool_notice *notices, size_t count)
@@ -355,12 +355,18 @@ static void on_step_timer(struct pn_timer *timer)
 }
 
 /* While the spool refuses writes nothing is delivered: each job would be a duplicate. */
-static void on_second(struct pn_timer *timer)
+static void pause_if_broken(struct deliver *deliver)
 {
-    struct deliver *deliver = PN_CONTAINER(timer, struct deliver, second_timer);
     bool broken = spool_get_readiness(deliver->deps.spool) == SPOOL_BROKEN;
 
     queue_pause(deliver->queue, broken, deliver_now_ms(deliver));
+}
+
+static void on_second(struct pn_timer *timer)
+{
+    struct deliver *deliver = PN_CONTAINER(timer, struct deliver, second_timer);
+
+    pause_if_broken(deliver);
     loop_timer_after(deliver->deps.out->loop, timer, PN_SECONDS(1));
     deliver_soon(deliver);
 }
@@ -415,6 +421,7 @@ void deliver_report_receive(struct loop_task *task)
         queue_session_ready(deliver->queue, report->session, deliver_now_ms(deliver));
         break;
     case DELIVER_RESULTS:
+        pause_if_broken(deliver); /* jobs that could not be loaded are not due again at once */
         deliver_settle(deliver, report->session, report->results);
         break;
     case DELIVER_ENDED:

@@ -4,8 +4,8 @@
  * Orders go to a worker, reports come back; both are posted as loop tasks and belong to
  * their receiver. Orders of one session arrive in order, and so do its reports.
  */
-#ifndef POSTERN_DELIVER_PRIV_H
-#define POSTERN_DELIVER_PRIV_H
+#ifndef POSTERN_DELIVER_DELIVER_PRIV_H
+#define POSTERN_DELIVER_DELIVER_PRIV_H
 
 #include "postern/deliver/deliver.h"
 

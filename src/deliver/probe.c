@@ -75,6 +75,11 @@ void deliver_probe(struct deliver *deliver, struct pn_str destination, struct pn
         .conf = deliver->conf,
         .domain = (struct conf_domain *)(uintptr_t)domain,
         .check = true,
+        /* A host without power answers nothing: asking again finds its return sooner than a
+         * SYN that is repeated at growing intervals. */
+        .connect_timeout_ms = deliver->conf->probe_min_ms < deliver->conf->connect_timeout_ms
+                                  ? deliver->conf->probe_min_ms
+                                  : deliver->conf->connect_timeout_ms,
         .window_mails = 1,
         .window_octets = 1,
     };

@@ -26,6 +26,8 @@
 
 #define CONNECTIONS_MAX 64u
 #define TIMEOUT_S       30u
+/* What was answered at last still goes: one turn to see it, one to send it, one to spare. */
+#define LAST_RUNS 3
 
 enum state {
     NEW,        /* its target is known, its header is not */
@@ -55,6 +57,7 @@ struct httpd_server {
     struct httpd_server_events events;
     struct MHD_Daemon *daemon;
     struct request *asked;
+    bool ending;  /* on_request is not called any more */
     bool resumed; /* a connection was, and the library must be run to see it */
     char *path;
     struct stat file; /* the socket file as we made it */
@@ -181,6 +184,11 @@ static enum MHD_Result ask(struct request *request, const char *url, const char 
 {
     struct httpd_server *server = request->server;
 
+    if (server->ending) {
+        set_error(request, MHD_HTTP_SERVICE_UNAVAILABLE,
+                  "{\"error\":\"the daemon is stopping\"}\n");
+        return send_answer(request);
+    }
     request->base.method = method;
     request->base.path = url;
     request->base.body = pn_buf_str(&request->body);
@@ -317,6 +325,10 @@ void httpd_server_free(struct httpd_server **server)
     *server = NULL;
     if (!self) {
         return;
+    }
+    self->ending = true;
+    for (size_t run = 0; run < LAST_RUNS; run++) {
+        (void)MHD_run(self->daemon);
     }
     abandon(self);
     MHD_stop_daemon(self->daemon);

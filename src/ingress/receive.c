@@ -233,6 +233,9 @@ void ingress_receive_text(struct session *session, struct pn_str text)
     while (text.len > 0) {
         struct pn_str fits = pn_str_sub(text, 0, spool_draft_room(transaction->draft));
 
+        if (spool_draft_get_state(transaction->draft) == SPOOL_DRAFT_FAILED) {
+            return; /* we are about to be told, and say so to the client */
+        }
         if (fits.len == 0) {
             pn_assert(text.len <= sizeof transaction->spill);
             memcpy(transaction->spill, text.ptr, text.len);

@@ -183,7 +183,7 @@ static void start(struct out_session *session, struct out_try *try)
 
     session->last_start = loop->now;
     try->state = OUT_CONNECTING;
-    try->deadline = pn_mono_add(loop->now, session->options.conf->connect_timeout_ms);
+    try->deadline = pn_mono_add(loop->now, session->options.connect_timeout_ms);
     try->stream = network_connect(session->deps.network, &to, NULL);
     try->stream->on_event = on_stream;
     try->stream->owner = session;

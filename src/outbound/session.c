@@ -47,6 +47,9 @@ struct out_session *out_session_new(const struct out_deps *deps,
 
     session->deps = *deps;
     session->options = *options;
+    if (session->options.connect_timeout_ms == 0) {
+        session->options.connect_timeout_ms = options->conf->connect_timeout_ms;
+    }
     conf_ref(options->conf);
     conf_domain_ref(options->domain);
     session->on_event = on_event;

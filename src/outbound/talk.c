@@ -150,7 +150,7 @@ static void begin_tls(struct out_session *session)
         tls_connect(session->deps.tls, session->stream, out_session_target(session)->host);
     session->stream->on_event = on_stream;
     session->stream->owner = session;
-    loop_timer_after(loop, &session->timer, session->options.conf->connect_timeout_ms);
+    loop_timer_after(loop, &session->timer, session->options.connect_timeout_ms);
 }
 
 static void on_handshake(struct out_session *session)

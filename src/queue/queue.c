@@ -151,7 +151,6 @@ void queue_define(struct queue *queue, struct pn_str name,
     dest = queue_dest_get(queue, definition->destination, now_ms);
     if (lane->dest != dest) {
         queue_dest_leave(queue, lane);
-        queue_window_drop(queue, lane);
         queue_dest_join(queue, dest, lane);
         dest->least_is_old = true;
     } else if (lane->sessions != definition->sessions ||
@@ -458,7 +457,7 @@ bool queue_next(struct queue *queue, int64_t now_ms, struct queue_action *out,
      * that finds its due job may ask for a probe: hence this order.
      */
     if (tell_event(queue, out) || (!queue->paused && queue_dest_next(queue, now_ms, out)) ||
-        tell_event(queue, out) || queue_window_next(queue, now_ms, out) ||
+        tell_event(queue, out) || queue_reads_next(queue, now_ms, out) ||
         (!queue->paused && queue_probe_next(queue, now_ms, out)) ||
         queue_window_next_expired(queue, out) || queue_sweep_next(queue, now_ms, out)) {
         return true;

@@ -226,6 +226,8 @@ struct queue {
     int64_t probe_after_us; /* the global rate: no probe earlier */
 };
 
+#define QUEUE_KEY_END ((struct queue_key){.due_ms = QUEUE_DUE_NEVER})
+
 static inline int queue_key_cmp(const struct queue_key *a, const struct queue_key *b)
 {
     return a->due_ms != b->due_ms ? (a->due_ms < b->due_ms ? -1 : 1)
@@ -296,10 +298,12 @@ void queue_window_flush(struct queue_lane *lane, int64_t now_ms);
 struct queue_entry *queue_window_expire(struct queue *queue, struct queue_lane *lane,
                                         const struct queue_job *job);
 bool queue_window_next_expired(struct queue *queue, struct queue_action *out);
+/* ---- reads.c: what to read, and when ----------------------------------------------- */
+
 /* Puts the lane where it belongs among those that want to read. */
 void queue_lane_schedule(struct queue *queue, struct queue_lane *lane, int64_t now_ms);
 /* The next READ for deliveries. */
-bool queue_window_next(struct queue *queue, int64_t now_ms, struct queue_action *out);
+bool queue_reads_next(struct queue *queue, int64_t now_ms, struct queue_action *out);
 void queue_dest_unwait(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
 
 /* ---- sweep.c: ages ---------------------------------------------------------------- */

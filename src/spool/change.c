@@ -26,6 +26,14 @@ void spool_writer_init(struct spool_writer *writer)
     pn_buf_init(&writer->small_value, STORE_VALUE_MAX);
     pn_buf_init(&writer->out, STORE_VALUE_MAX);
     pn_arena_init(&writer->news.names, NAMES_OCTETS);
+    pn_arena_init(&writer->limbo.names, NAMES_OCTETS);
+    pn_arena_init(&writer->owed.names, NAMES_OCTETS);
+}
+
+static void fini_news(struct spool_news *news)
+{
+    pn_arena_fini(&news->names);
+    free(news->items);
 }
 
 void spool_writer_fini(struct spool_writer *writer)
@@ -39,8 +47,9 @@ void spool_writer_fini(struct spool_writer *writer)
     spool_message_record_fini(&writer->message);
     spool_job_record_fini(&writer->job);
     spool_job_record_fini(&writer->parked);
-    pn_arena_fini(&writer->news.names);
-    free(writer->news.items);
+    fini_news(&writer->news);
+    fini_news(&writer->limbo);
+    fini_news(&writer->owed);
 }
 
 void spool_news_reset(struct spool_news *news)
@@ -110,10 +119,9 @@ void spool_change_day(struct spool *spool, struct store_batch *batch, uint32_t d
     store_batch_put(batch, spool_key_str(&key), pn_buf_str(value));
 }
 
-void spool_change_note(struct spool *spool, int kind, struct pn_str queue,
+static void add_notice(struct spool_news *news, int kind, struct pn_str queue,
                        const struct queue_job *job)
 {
-    struct spool_news *news = &spool->writer.news;
     struct spool_notice *notice;
 
     if (news->count == news->cap) {
@@ -131,8 +139,52 @@ void spool_change_note(struct spool *spool, int kind, struct pn_str queue,
     news->count++;
 }
 
-/* ---- finding --------------------------------------------------------------------------------
+void spool_news_move(struct spool_news *to, struct spool_news *from)
+{
+    for (size_t i = 0; i < from->count; i++) {
+        add_notice(to, (int)from->items[i].kind, from->items[i].queue, &from->items[i].job);
+    }
+    spool_news_reset(from);
+}
+
+/*
+ * A batch that failed is lost, or durable although it seemed not to be; a batch is never
+ * there in part. So each batch with notices writes its number, and the next one looks
+ * which number is there: the observer's counts stay those of the store.
  */
+void spool_change_settle_limbo(struct spool *spool, struct store_batch *batch)
+{
+    struct spool_writer *writer = &spool->writer;
+    uint64_t number;
+
+    if (writer->limbo.count == 0) {
+        return;
+    }
+    if (store_batch_get(batch, PN_STR("s"), &writer->small_value) &&
+        spool_number_decode(pn_buf_str(&writer->small_value), &number) &&
+        number == writer->limbo_number) {
+        spool_news_move(&writer->owed, &writer->limbo);
+    } else {
+        spool_news_reset(&writer->limbo);
+    }
+}
+
+void spool_change_note(struct spool *spool, struct store_batch *batch, int kind,
+                       struct pn_str queue, const struct queue_job *job)
+{
+    struct spool_writer *writer = &spool->writer;
+
+    if (writer->news.count == 0) {
+        spool_change_settle_limbo(spool, batch);
+        writer->number++;
+        pn_buf_clear(&writer->small_value);
+        pn_assert(spool_number_encode(writer->number, &writer->small_value) == 0);
+        store_batch_put(batch, PN_STR("s"), pn_buf_str(&writer->small_value));
+    }
+    add_notice(&writer->news, kind, queue, job);
+}
+
+/* ---- finding ----------------------------------------------------------------------------- */
 
 enum spool_found spool_change_find_message(struct spool *spool, struct store_batch *batch,
                                            const struct pn_id *id)
@@ -184,8 +236,7 @@ enum spool_found spool_change_find_parked(struct spool *spool, struct store_batc
     return SPOOL_FOUND;
 }
 
-/* ---- messages -------------------------------------------------------------------------------
- */
+/* ---- messages ---------------------------------------------------------------------------- */
 
 void spool_change_delete_body(struct store_batch *batch, const struct pn_id *id,
                               uint32_t chunks)
@@ -244,7 +295,7 @@ void spool_change_put_job(struct spool *spool, struct store_batch *batch,
     store_batch_put(batch, spool_key_str(&key), pn_buf_str(&writer->out));
     spool_change_counters(spool, batch, at->queue,
                           (struct spool_delta){.jobs = 1, .octets = (int64_t)job->size_octets});
-    spool_change_note(spool, SPOOL_JOB_ADDED, at->queue, job);
+    spool_change_note(spool, batch, SPOOL_JOB_ADDED, at->queue, job);
 }
 
 void spool_change_drop_job(struct spool *spool, struct store_batch *batch,
@@ -260,7 +311,7 @@ void spool_change_drop_job(struct spool *spool, struct store_batch *batch,
     spool_change_counters(
         spool, batch, at->queue,
         (struct spool_delta){.jobs = -1, .octets = -(int64_t)job->size_octets});
-    spool_change_note(spool, SPOOL_JOB_REMOVED, at->queue, job);
+    spool_change_note(spool, batch, SPOOL_JOB_REMOVED, at->queue, job);
 }
 
 void spool_change_put_parked(struct spool *spool, struct store_batch *batch,
@@ -288,7 +339,7 @@ void spool_change_put_parked(struct spool *spool, struct store_batch *batch,
     spool_change_counters(
         spool, batch, queue,
         (struct spool_delta){.parked = 1, .parked_octets = (int64_t)job->size_octets});
-    spool_change_note(spool, SPOOL_PARKED, queue, job);
+    spool_change_note(spool, batch, SPOOL_PARKED, queue, job);
 }
 
 void spool_change_drop_parked(struct spool *spool, struct store_batch *batch,
@@ -303,7 +354,7 @@ void spool_change_drop_parked(struct spool *spool, struct store_batch *batch,
     spool_change_counters(
         spool, batch, queue,
         (struct spool_delta){.parked = -1, .parked_octets = -(int64_t)job->size_octets});
-    spool_change_note(spool, SPOOL_UNPARKED, queue, job);
+    spool_change_note(spool, batch, SPOOL_UNPARKED, queue, job);
 }
 
 void spool_change_move_parked_aside(struct spool *spool, struct store_batch *batch,
@@ -316,7 +367,7 @@ void spool_change_move_parked_aside(struct spool *spool, struct store_batch *bat
     store_batch_put(batch, spool_key_str(&aside), pn_buf_str(&spool->writer.parked_value));
     store_batch_del(batch, spool_key_str(&key));
     spool_change_counters(spool, batch, queue, (struct spool_delta){.parked = -1});
-    spool_change_note(spool, SPOOL_UNPARKED, queue, &(struct queue_job){.id = *id});
+    spool_change_note(spool, batch, SPOOL_UNPARKED, queue, &(struct queue_job){.id = *id});
 }
 
 void spool_change_move_job(struct spool *spool, struct store_batch *batch,

@@ -122,7 +122,7 @@ static void move_job(struct report *report, struct store_batch *batch)
     spool_key_of_job(&key, at->queue, at->due_ms, &at->id);
     move_aside(batch, &key, pn_buf_str(&spool->writer.job_value));
     spool_change_counters(spool, batch, at->queue, (struct spool_delta){.jobs = -1});
-    spool_change_note(spool, SPOOL_JOB_REMOVED, at->queue,
+    spool_change_note(spool, batch, SPOOL_JOB_REMOVED, at->queue,
                       &(struct queue_job){.id = at->id, .due_ms = at->due_ms});
     report->moved = true;
 }

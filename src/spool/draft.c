@@ -21,7 +21,7 @@
 #include <string.h>
 
 #define DRAFT_ARENA_OCTETS ((size_t)64 << 20)
-#define JOB_OCTETS_MAX     (1u << 20) /* so that it can be parked with reasons, too */
+#define JOB_OCTETS_MAX     (2u << 20) /* so that it can be parked with reasons, too */
 #define FIRST_OCTETS       8192
 
 struct draft_job {
@@ -256,8 +256,7 @@ void spool_draft_write(struct spool_draft *draft, struct pn_str text)
     draft->octets += text.len;
 }
 
-/* ---- storing --------------------------------------------------------------------------------
- */
+/* ---- storing ----------------------------------------------------------------------------- */
 
 static void apply_message(struct store_write *write, struct store_batch *batch)
 {
@@ -283,7 +282,7 @@ static void apply_message(struct store_write *write, struct store_batch *batch)
         spool_change_counters(
             spool, batch, job->queue,
             (struct spool_delta){.jobs = 1, .octets = (int64_t)job->job.size_octets});
-        spool_change_note(spool, SPOOL_JOB_ADDED, job->queue, &job->job);
+        spool_change_note(spool, batch, SPOOL_JOB_ADDED, job->queue, &job->job);
     }
 }
 

@@ -230,28 +230,47 @@ static void run_load(struct store_read *read, struct store_view *view)
     }
 }
 
-/* Gives the messages of the failed request away, to ask again or to say that it failed. */
-static void reset_from(struct load *load, int status)
+/* The messages of the failed request, from load->from on. */
+static struct spool_message **failed_from(struct load *load)
 {
     struct spool_message **at = &load->first;
 
     for (size_t i = 0; i < load->from; i++) {
         at = &(*at)->next;
     }
-    load->end = at;
-    while (*at) {
-        struct spool_message *message = *at;
+    return at;
+}
 
-        if (status == 0) {
-            *at = message->next;
-            spool_message_free(&message);
-        } else {
-            message->status = message->status == PN_ENOENT ? status : message->status;
-            message->status = message->status == 0 ? status : message->status;
-            at = &message->next;
-            load->end = at;
-        }
+/* Forgets them, to ask again. */
+static void forget_failed(struct load *load)
+{
+    load->end = failed_from(load);
+    while (*load->end) {
+        struct spool_message *message = *load->end;
+
+        *load->end = message->next;
+        spool_message_free(&message);
     }
+}
+
+/*
+ * Nothing that the failed request found counts, not even that something is missing. A store
+ * that had failed before did not run it at all: then there is no message yet.
+ */
+static void answer_failed(struct load *load, int status)
+{
+    struct spool_message **at = failed_from(load);
+
+    for (size_t i = load->from; i < load->until; i++) {
+        if (!*at) {
+            *at = spool_message_new(load->keys[i].queue);
+            (*at)->job.id = load->keys[i].id;
+            (*at)->envelope.id = load->keys[i].id;
+        }
+        (*at)->status = status;
+        at = &(*at)->next;
+    }
+    load->end = at;
 }
 
 static void finish_load(struct load *load)
@@ -275,13 +294,13 @@ static void on_load(struct store_read *read)
     struct load *load = PN_CONTAINER(read, struct load, read);
 
     if (read->status == PN_ECORRUPT && load->until - load->from > 1) {
-        reset_from(load, 0);
+        forget_failed(load);
         load->until = load->from + 1;
         store_ask(load->spool->store, &load->read);
         return;
     }
     if (read->status < 0) {
-        reset_from(load, read->status == PN_ECORRUPT ? PN_ECORRUPT : PN_EIO);
+        answer_failed(load, read->status == PN_ECORRUPT ? PN_ECORRUPT : PN_EIO);
     }
     if (load->until < load->count) {
         load->from = load->until++;

@@ -21,7 +21,7 @@
 #define PLACE_MIN     12 /* the least octets of a place, and of a recipient */
 #define RECIPIENT_MIN 13
 
-/* ---- keys ----------------------------------------------------------------------------- */
+/* ---- keys -------------------------------------------------------------------------------- */
 
 static void key_start(struct spool_key *key, enum spool_key_kind kind)
 {
@@ -170,7 +170,7 @@ bool spool_key_parse_job(struct pn_str key, enum spool_key_kind kind, struct spo
     return true;
 }
 
-/* ---- writing -------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------- */
 
 /* Appends fields; after the first that does not fit, nothing more. */
 struct out {
@@ -233,7 +233,7 @@ static int out_end(struct out *out)
     return out->rc;
 }
 
-/* ---- reading -------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------- */
 
 struct in {
     struct pn_str rest;
@@ -262,6 +262,15 @@ static uint64_t in_number(struct in *in, size_t len)
 static struct pn_str in_str(struct in *in)
 {
     return in_octets(in, (size_t)in_number(in, 4));
+}
+
+/* A reply, or a reason: never longer than what the encoder cuts it to. */
+static struct pn_str in_reply(struct in *in)
+{
+    struct pn_str reply = in_str(in);
+
+    in->bad = in->bad || reply.len > SPOOL_REPLY_MAX;
+    return reply;
 }
 
 static struct pn_ip in_ip(struct in *in)
@@ -308,7 +317,7 @@ static bool in_end(const struct in *in)
     return !in->bad && in->rest.len == 0;
 }
 
-/* ---- lists ---------------------------------------------------------------------------- */
+/* ---- lists ------------------------------------------------------------------------------- */
 
 void spool_places_add(struct spool_places *places, struct pn_str queue, int64_t due_ms)
 {
@@ -347,7 +356,7 @@ void spool_recipients_add(struct spool_recipients *recipients,
     recipients->items[recipients->count++] = *recipient;
 }
 
-/* ---- messages ------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------- */
 
 uint32_t spool_chunks_of(uint64_t size_octets)
 {
@@ -425,7 +434,8 @@ bool spool_message_decode(struct pn_str value, struct spool_message_record *reco
     envelope->chunks = (uint32_t)in_number(&in, 4);
     envelope->flags = (unsigned)in_number(&in, 4);
     ret = in_number(&in, 1);
-    envelope->ret = ret <= MAIL_RET_HDRS ? (enum mail_ret)ret : MAIL_RET_NONE;
+    in.bad = in.bad || ret > MAIL_RET_HDRS;
+    envelope->ret = in.bad ? MAIL_RET_NONE : (enum mail_ret)ret;
     record->arrival_ms = (int64_t)in_number(&in, 8);
     record->day = (uint32_t)in_number(&in, 4);
     in_places(&in, &record->jobs);
@@ -440,7 +450,7 @@ void spool_message_record_fini(struct spool_message_record *record)
     *record = (struct spool_message_record){0};
 }
 
-/* ---- jobs ----------------------------------------------------------------------------- */
+/* ---- jobs -------------------------------------------------------------------------------- */
 
 static void out_job(struct out *out, const struct queue_job *job, struct pn_str last_reply,
                     size_t count)
@@ -504,7 +514,7 @@ bool spool_job_decode(struct pn_str value, struct spool_job_record *record)
     job->attempts = (uint32_t)in_number(&in, 4);
     job->flags = (unsigned)in_number(&in, 4);
     job->client = in_ip(&in);
-    record->last_reply = in_str(&in);
+    record->last_reply = in_reply(&in);
     count = in_count(&in, RECIPIENT_MIN);
     record->recipients.count = 0;
     for (size_t i = 0; i < count && !in.bad; i++) {
@@ -513,7 +523,7 @@ bool spool_job_decode(struct pn_str value, struct spool_job_record *record)
         recipient.recipient.address = in_str(&in);
         recipient.recipient.orcpt = in_str(&in);
         recipient.recipient.notify = (unsigned)in_number(&in, 1);
-        recipient.reason = in_str(&in);
+        recipient.reason = in_reply(&in);
         spool_recipients_add(&record->recipients, &recipient);
     }
     job->recipients = (uint32_t)record->recipients.count;
@@ -526,7 +536,7 @@ void spool_job_record_fini(struct spool_job_record *record)
     *record = (struct spool_job_record){0};
 }
 
-/* ---- small records -------------------------------------------------------------------- */
+/* ---- small records ----------------------------------------------------------------------- */
 
 int spool_counters_encode(const struct spool_counters *counters, struct pn_buf *buf)
 {

@@ -24,6 +24,7 @@ enum spool_key_kind {
     SPOOL_KEY_COUNTERS = 'c',
     SPOOL_KEY_DAY = 'd',
     SPOOL_KEY_ASIDE = 'x',
+    SPOOL_KEY_SEQUENCE = 's', /* the number of the last batch that had notices */
 };
 
 /* A key in the making. */
@@ -56,7 +57,7 @@ bool spool_key_parse_id(struct pn_str key, enum spool_key_kind kind, struct pn_i
 bool spool_key_parse_job(struct pn_str key, enum spool_key_kind kind,
                          struct spool_job_key *out);
 
-/* ---- values --------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------ */
 
 /* Where a message has a job, or parked recipients (then due_ms is 0). */
 struct spool_place {

@@ -27,8 +27,7 @@ static void set_trouble(struct spool *spool, const char *text)
     pthread_mutex_unlock(&spool->lock);
 }
 
-/* ---- what the store tells, on the writer's thread -----------------------------------------
- */
+/* ---- what the store tells, on the writer's thread ---------------------------------------- */
 
 static void on_heal(void *owner, struct store_batch *batch, const struct store_tag *tags,
                     size_t count)
@@ -36,6 +35,7 @@ static void on_heal(void *owner, struct store_batch *batch, const struct store_t
     static const struct store_tag none;
     struct spool *spool = owner;
 
+    spool_change_settle_limbo(spool, batch);
     for (size_t i = 0; i < count; i++) {
         struct pn_id id;
 
@@ -68,33 +68,44 @@ static void run_news(struct loop_task *base)
     free_news(task);
 }
 
-static void on_batch(void *owner, bool durable)
+/* Gives the notices to the observer, or drops them when there is none. */
+static void post_news(struct spool *spool, struct spool_news *news)
 {
-    struct spool *spool = owner;
-    struct spool_news *news = &spool->writer.news;
+    struct news_task *task = PN_NEW(struct news_task);
     struct loop *loop;
-    struct news_task *task;
 
-    if (news->count == 0) {
-        return;
-    }
-    task = PN_NEW(struct news_task);
     pthread_mutex_lock(&spool->lock);
     loop = spool->observer_loop;
     task->fn = spool->on_notices;
     task->owner = spool->observer;
     pthread_mutex_unlock(&spool->lock);
-    if (!durable || !loop) {
-        spool_news_reset(news); /* what must be is applied again, and tells again */
-        free(task);
-        return;
-    }
     task->task.on_run = run_news;
     task->news = *news;
     *news = (struct spool_news){0};
     pn_arena_init(&news->names, task->news.names.max);
-    if (!loop_post(loop, &task->task)) {
+    if (!loop || !loop_post(loop, &task->task)) {
         free_news(task);
+    }
+}
+
+static void on_batch(void *owner, bool durable)
+{
+    struct spool *spool = owner;
+    struct spool_writer *writer = &spool->writer;
+
+    if (!durable) {
+        /* Only a batch with notices has a number, and it has settled the limbo before. */
+        if (writer->news.count > 0) {
+            spool_news_move(&writer->limbo, &writer->news);
+            writer->limbo_number = writer->number;
+        }
+        return;
+    }
+    if (writer->owed.count > 0) {
+        spool_news_move(&writer->owed, &writer->news);
+        post_news(spool, &writer->owed);
+    } else if (writer->news.count > 0) {
+        post_news(spool, &writer->news);
     }
 }
 
@@ -114,8 +125,7 @@ static void on_state(void *owner, enum store_state state, const struct pn_err *e
     }
 }
 
-/* ---- life -----------------------------------------------------------------------------------
- */
+/* ---- life -------------------------------------------------------------------------------- */
 
 struct spool *spool_new(const struct spool_options *options, struct pn_err *err)
 {
@@ -132,6 +142,7 @@ struct spool *spool_new(const struct spool_options *options, struct pn_err *err)
     spool->days_asked_ms = INT64_MIN / 2;
     pn_assert(pthread_mutex_init(&spool->lock, NULL) == 0);
     spool_writer_init(&spool->writer);
+    spool->writer.number = spool->run; /* no number of another run */
     if (spool_days_init(&spool->days, options->files, options->crypto, &spool->log,
                         options->path, options->key_file, err) < 0) {
         spool_free(&spool);
@@ -206,15 +217,27 @@ static void check_space(struct spool *spool, struct pn_wall wall)
     }
 }
 
+static void check_days(struct spool *spool, struct pn_wall wall)
+{
+    bool failed_before = spool->days_failed;
+    struct pn_err err;
+
+    spool->days_failed = spool_days_maintain(&spool->days, wall, &err) < 0;
+    if (spool->days_failed && !failed_before) {
+        set_trouble(spool, err.text);
+        pn_log_say(&spool->log, PN_EV_SPOOL_FAILED, "%s", err.text);
+    } else if (!spool->days_failed && failed_before) {
+        set_trouble(spool, "");
+        pn_log_say(&spool->log, PN_EV_SPOOL_RECOVERED, "the day keys are there again");
+    }
+}
+
 void spool_maintain(struct spool *spool, struct pn_wall wall)
 {
     struct loop *loop;
-    struct pn_err err;
 
     check_space(spool, wall);
-    if (spool_days_maintain(&spool->days, wall, &err) < 0) {
-        set_trouble(spool, err.text);
-    }
+    check_days(spool, wall);
     pthread_mutex_lock(&spool->lock);
     loop = spool->observer_loop;
     pthread_mutex_unlock(&spool->lock);

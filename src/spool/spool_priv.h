@@ -16,7 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Notices of the batch that is being built. */
+/* Notices; the queues' names live in the arena. */
 struct spool_news {
     struct spool_notice *items;
     size_t count, cap;
@@ -28,7 +28,11 @@ struct spool_writer {
     struct pn_buf message_value, job_value, parked_value, chunk_value, small_value, out;
     struct spool_message_record message;
     struct spool_job_record job, parked;
-    struct spool_news news;
+    struct spool_news news;  /* of the batch that is being built */
+    struct spool_news limbo; /* of a batch that failed: it may be durable all the same */
+    struct spool_news owed;  /* of one that turned out to be so */
+    uint64_t number;         /* of the batch that is being built, and of the one in limbo */
+    uint64_t limbo_number;
 };
 
 struct spool {
@@ -57,10 +61,10 @@ struct spool {
 
     int64_t space_asked_ms; /* from here on: main's thread, in spool_maintain */
     int64_t days_asked_ms;
-    bool sweeping, swept;
+    bool sweeping, swept, days_failed;
 };
 
-/* ---- changes, on the writer's thread ---------------------------------------------------- */
+/* ---- changes, on the writer's thread ----------------------------------------------------- */
 
 struct spool_delta {
     int64_t jobs, octets, parked, parked_octets;
@@ -68,8 +72,10 @@ struct spool_delta {
 void spool_change_counters(struct spool *spool, struct store_batch *batch, struct pn_str queue,
                            struct spool_delta delta);
 void spool_change_day(struct spool *spool, struct store_batch *batch, uint32_t day, int by);
-void spool_change_note(struct spool *spool, int kind, struct pn_str queue,
-                       const struct queue_job *job);
+void spool_change_note(struct spool *spool, struct store_batch *batch, int kind,
+                       struct pn_str queue, const struct queue_job *job);
+/* Finds out what became of the notices in limbo. Does nothing when there are none. */
+void spool_change_settle_limbo(struct spool *spool, struct store_batch *batch);
 
 enum spool_found { SPOOL_FOUND, SPOOL_MISSING, SPOOL_BAD };
 /* Into writer.message, .job and .parked; each borrows from the writer's buffer. */
@@ -108,9 +114,10 @@ void spool_change_erase(struct spool *spool, struct store_batch *batch, const st
 void spool_writer_init(struct spool_writer *writer);
 void spool_writer_fini(struct spool_writer *writer);
 void spool_news_reset(struct spool_news *news);
+/* Moves all of `from` to the end of `to`. */
+void spool_news_move(struct spool_news *to, struct spool_news *from);
 
-/* ---- what does not add up -----------------------------------------------------------------
- */
+/* ---- what does not add up ---------------------------------------------------------------- */
 
 /* What is wrong with a message. number: the bad chunk. */
 struct spool_damage {
@@ -122,8 +129,7 @@ struct spool_damage {
 /* Looks again and, if it is so, keeps the bad record aside and holds the jobs. Any thread. */
 void spool_damage_report(struct spool *spool, const struct spool_damage *damage);
 
-/* ---- reading, on the reader's thread --------------------------------------------------------
- */
+/* ---- reading, on the reader's thread ----------------------------------------------------- */
 
 /*
  * Reads what a listing shows of a job or a parked entry into a new message: all but the

@@ -128,7 +128,7 @@ uint64_t state_dropped(const struct state *state)
     return atomic_load(&state->dropped);
 }
 
-/* ---- noting ---------------------------------------------------------------------------- */
+/* ---- noting ------------------------------------------------------------------------------ */
 
 /* Takes one event off the front; false at the end. */
 static bool next_note(struct pn_str *rest, struct pn_str *key, struct pn_str *value)
@@ -251,7 +251,7 @@ void state_note(struct state *state, struct pn_wall when, const struct pn_id *id
     }
 }
 
-/* ---- tracing --------------------------------------------------------------------------- */
+/* ---- tracing ----------------------------------------------------------------------------- */
 
 struct trace {
     struct store_read read;
@@ -427,8 +427,7 @@ void state_expire(struct state *state, struct pn_wall before)
     store_ask(state->store, &expire->read);
 }
 
-/* ---- the clock -----------------------------------------------------------------------------
- */
+/* ---- the clock --------------------------------------------------------------------------- */
 
 struct clock_read {
     struct store_read read;

@@ -11,10 +11,11 @@
  *
  * A request whose loop has ended is dropped without a call: whoever sent it is gone.
  */
-#include "store_priv.h"
+#include "postern/store/leveldb.h"
 
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
+#include "store_priv.h"
 
 #include <signal.h>
 #include <stdio.h>

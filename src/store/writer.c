@@ -286,7 +286,7 @@ static void retreat(struct store_leveldb *store)
 static int heal(struct store_leveldb *store, struct pn_err *err)
 {
     store_group_begin(&store->group);
-    if (store->tag_count > 0 && store->events.on_heal) {
+    if (store->events.on_heal) {
         store->events.on_heal(store->events.owner, &store->group.port, store->tags,
                               store->tag_count);
     }

@@ -5,8 +5,8 @@ down and up again. Ports are free ones; every wait has a deadline and asks for a
 condition, so that no test depends on how fast the machine is.
 """
 
-import asyncio
 import hashlib
+import http.client
 import json
 import os
 import pathlib
@@ -17,6 +17,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.parse
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
@@ -45,19 +46,38 @@ def wait_for(condition, what, deadline_s=DEADLINE_S, every_s=0.02):
         time.sleep(every_s)
 
 
-class Relay:
-    """One posternd. Options are lines of postern.conf; domains are name -> options."""
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=DEADLINE_S)
+        self.path = str(path)
 
-    def __init__(self, directory, options=None, domains=None, wrap=None):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Relay:
+    """One posternd. Options are lines of postern.conf; domains are name -> options.
+
+    An option whose value is None is left at the product's own default.
+    """
+
+    def __init__(self, directory, options=None, domains=None, wrap=None, spool=None):
         self.directory = pathlib.Path(directory)
+        self.spool = pathlib.Path(spool or self.directory / "spool")
         self.port = free_port()
-        self.options = {"hostname": '"backup.example.net"', "free_space": '"32M"'}
+        self.options = {
+            "hostname": '"backup.example.net"',
+            "free_space": '"32M"',
+            "probe_min": '"1s"',  # so that no test waits for the usual 5 s
+        }
         self.options.update(options or {})
         self.extra = ""
         self.wrap = wrap or []
         self.process = None
-        for name in ("spool", "domains.d", "run"):
-            (self.directory / name).mkdir(parents=True, exist_ok=True)
+        for path in (self.spool, self.directory / "domains.d", self.directory / "run"):
+            path.mkdir(parents=True, exist_ok=True)
         self.socket = self.directory / "run/admin.sock"
         self.log_path = self.directory / "posternd.log"
         for name, settings in (domains or {}).items():
@@ -71,9 +91,9 @@ class Relay:
         temporary.rename(path)
 
     def write_conf(self):
-        lines = [f"{key} = {value}" for key, value in self.options.items()]
+        lines = [f"{key} = {value}" for key, value in self.options.items() if value is not None]
         lines += [
-            f'spool = "{self.directory}/spool"',
+            f'spool = "{self.spool}"',
             f'domains = "{self.directory}/domains.d"',
             f'admin = "{self.socket}"',
             f'listener "mx" {{ address = {{"127.0.0.1:{self.port}"}} }}',
@@ -84,14 +104,16 @@ class Relay:
         return path
 
     def start(self, wait=True):
+        assert not self.running()
         conf = self.write_conf()
         environment = {k: v for k, v in os.environ.items() if k != "JOURNAL_STREAM"}
-        self.process = subprocess.Popen(
-            [*self.wrap, str(BIN / "posternd"), "-c", str(conf)],
-            stderr=open(self.log_path, "ab"),
-            stdin=subprocess.DEVNULL,
-            env=environment,
-        )
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [*self.wrap, str(BIN / "posternd"), "-c", str(conf)],
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+            )
         if wait:
             wait_for(self.answers, f"posternd is up\n{self.log()[-2000:]}")
         return self
@@ -113,7 +135,7 @@ class Relay:
 
     def stop(self):
         """Ends it cleanly and says how it went."""
-        if self.process and self.process.poll() is None:
+        if self.running():
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(timeout=DEADLINE_S)
@@ -124,11 +146,17 @@ class Relay:
         return self.process.returncode if self.process else None
 
     def __enter__(self):
-        return self.start()
+        return self if self.running() else self.start()
 
-    def __exit__(self, *_):
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def __exit__(self, failed, *_):
         status = self.stop()
         log = self.log()
+        if failed:
+            print(log[-6000:])  # shown with the failure
+            return
         assert "Sanitizer" not in log and "assertion" not in log, log[-6000:]
         assert status in (0, -signal.SIGKILL), f"exit status {status}:\n{log[-3000:]}"
 
@@ -144,8 +172,30 @@ class Relay:
     def json(self, *words):
         return json.loads(self.cli("--json", *words).stdout)
 
+    def api(self, method, path, body=None, **terms):
+        """One call of the admin API, as the tool makes it: (status, answer)."""
+        connection = UnixConnection(self.socket)
+        try:
+            query = "?" + urllib.parse.urlencode(terms) if terms else ""
+            connection.request(method, path + query, json.dumps(body) if body is not None else None)
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+    def get(self, path, **terms):
+        status, answer = self.api("GET", path, **terms)
+        assert status == 200, (path, status, answer)
+        return answer
+
+    def status(self):
+        return self.get("/v1/status")
+
+    def messages(self, **terms):
+        return self.get("/v1/queue", **terms)["messages"]
+
     def queued(self):
-        return self.json("status")["queue"]["messages"]
+        return self.status()["queue"]["messages"]
 
     def smtp(self, timeout=DEADLINE_S):
         client = smtplib.SMTP("127.0.0.1", self.port, "client.example.net", timeout=timeout)
@@ -196,6 +246,10 @@ class Raw:
         self.close()
 
 
+class WideSMTP(SMTP):
+    line_length_limit = 1 << 26  # real mails have lines of any length
+
+
 class Primary:
     """An aiosmtpd server that keeps what it gets; it can be stopped and started again."""
 
@@ -203,10 +257,16 @@ class Primary:
         self.port = port or free_port()
         self.options = options
         self.messages = []  # (sender, recipients, octets)
-        self.arrivals = []
+        self.arrivals = []  # when each came
+        self.sessions = []  # and when the session began in which it came
         self.lock = threading.Lock()
         self.refuse = {}  # recipient -> reply
         self.controller = None
+
+    async def handle_EHLO(self, server, session, envelope, hostname, responses):
+        session.host_name = hostname
+        session.began = time.monotonic()
+        return responses
 
     async def handle_RCPT(self, server, session, envelope, address, rcpt_options):
         if address in self.refuse:
@@ -219,6 +279,7 @@ class Primary:
         with self.lock:
             self.messages.append((envelope.mail_from, list(envelope.rcpt_tos), envelope.original_content))
             self.arrivals.append(time.monotonic())
+            self.sessions.append(session.began)
         return "250 2.0.0 kept"
 
     def start(self):
@@ -227,13 +288,11 @@ class Primary:
 
         class Server(Controller):
             def factory(self):
-                smtp = SMTP(primary, hostname="primary.example.org", **options)
-                smtp.line_length_limit = 1 << 26
-                return smtp
+                return WideSMTP(primary, hostname="primary.example.org", **options)
 
         self.controller = Server(self, hostname="127.0.0.1", port=self.port)
-        self.controller.start()
         self.opened = time.monotonic()
+        self.controller.start()
         return self
 
     def stop(self):
@@ -300,6 +359,9 @@ class PostfixPrimary:
             "alias_maps": "",
             "alias_database": "",
             "local_recipient_maps": "",
+            # Mail is to be stored as it comes.
+            "message_drop_headers": "",
+            "local_header_rewrite_clients": "",
             "smtputf8_enable": "yes",
             "strict_smtputf8": "no",
             "header_size_limit": "10240000",
@@ -366,7 +428,8 @@ def digest(octets):
     return hashlib.sha256(octets).hexdigest()
 
 
-TRACE = re.compile(rb"\AReceived: from [^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
+# Up to the date: a message may itself begin with a blank.
+TRACE = re.compile(rb"\AReceived: from [^;]*;\s+\w{3}, \d+ \w{3} \d{4} [\d:]{8} \+0000\r\n")
 
 
 def without_trace(octets):

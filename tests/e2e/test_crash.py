@@ -25,8 +25,8 @@ class Load:
 
     def __init__(self, relay, clients=6, seed=1):
         self.relay = relay
-        self.taken = {}  # marker -> text
-        self.maybe = set()  # sent to the end, and no answer was seen
+        self.sent = {}  # marker -> text, for each message whose text was begun
+        self.taken = set()  # markers of those answered 250
         self.refused = set()
         self.lock = threading.Lock()
         self.ends = threading.Event()
@@ -42,22 +42,39 @@ class Load:
             body = b"".join(b"%060x\r\n" % generator.getrandbits(240) for _ in range(size // 62))
             text = f"Subject: {marker}\r\n\r\n".encode() + body + b"end\r\n"
             try:
-                connection = connection or smtplib.SMTP("127.0.0.1", self.relay.port, "client.example.net", timeout=30)
-                connection.ehlo_or_helo_if_needed()
-                connection.mail("sender@example.net")
-                connection.rcpt("user@example.org")
+                if not connection:
+                    connection = smtplib.SMTP("127.0.0.1", self.relay.port, "client.example.net", timeout=30)
+                    connection.ehlo()
+                taken = self.send(connection, marker, text)
                 with self.lock:
-                    self.maybe.add(marker)
-                code, _ = connection.data(text)
-                with self.lock:
-                    self.maybe.discard(marker)
-                    if code == 250:
-                        self.taken[marker] = text
-                    else:
-                        self.refused.add(marker)
+                    (self.taken if taken else self.refused).add(marker)
+                if not taken:
+                    time.sleep(0.02)
+                    connection.rset()
             except (OSError, smtplib.SMTPException):
                 connection = None
                 time.sleep(0.02)
+
+    def send(self, connection, marker, text):
+        for code, _ in (connection.mail("sender@example.net"), connection.rcpt("user@example.org")):
+            if code != 250:
+                return False
+        with self.lock:
+            self.sent[marker] = text
+        try:
+            return connection.data(text)[0] == 250
+        except smtplib.SMTPDataError:  # no 354
+            return False
+
+    def takes(self, more):
+        """Waits until that many more messages were answered 250."""
+        count = len(self.taken) + more
+        wait_for(lambda: len(self.taken) >= count, f"{more} more messages are taken")
+
+    def end(self):
+        self.ends.set()
+        for thread in self.threads:
+            thread.join()
 
     def __enter__(self):
         for thread in self.threads:
@@ -65,9 +82,7 @@ class Load:
         return self
 
     def __exit__(self, *_):
-        self.ends.set()
-        for thread in self.threads:
-            thread.join()
+        self.end()
 
 
 def marker_of(text):
@@ -75,42 +90,50 @@ def marker_of(text):
 
 
 def account(load, primary):
-    """Every 250 arrived, whole; nothing that was refused did. Returns the duplicates."""
-    arrived = {}
-    for _, _, octets in primary.messages:
+    """Every 250 arrived, whole; nothing that was refused did. Returns for each message the
+    times at which the sessions began that its copies came in."""
+    times = {}
+    for (_, _, octets), when in zip(primary.messages, primary.sessions):
         marker = marker_of(octets)
-        arrived.setdefault(marker, []).append(without_trace(octets))
-    lost = [m for m in load.taken if m not in arrived]
+        assert without_trace(octets) == load.sent.get(marker), f"{marker} is damaged"
+        times.setdefault(marker, []).append(when)
+    lost = load.taken - set(times)
     assert not lost, f"{len(lost)} of {len(load.taken)} acknowledged messages are lost"
-    for marker, text in load.taken.items():
-        assert all(copy == text for copy in arrived[marker]), f"{marker} is damaged"
-    wrong = [m for m in arrived if m in load.refused]
+    wrong = load.refused & set(times)
     assert not wrong, f"{len(wrong)} refused messages were delivered"
-    return sum(len(copies) - 1 for copies in arrived.values())
+    return times
+
+
+def duplicates_of(times):
+    return sum(len(copies) - 1 for copies in times.values())
 
 
 def test_kill_9_under_load(tmp_path):
     generator = random.Random(42)
     primary = Primary()
     relay = Relay(tmp_path, domains={"example.org": domain(primary.port)}).start()
-    in_flight_kills = 0
+    kills = []
     with Load(relay) as load:
         for number in range(KILLS):
             if number == KILLS // 2:
                 primary.start()  # from here on it also delivers while it is killed
-            before = len(load.taken)
-            wait_for(lambda: len(load.taken) > before + 5, "mail is taken")
+            load.takes(5)
             time.sleep(generator.random() * 0.4)
             relay.kill()
-            in_flight_kills += number >= KILLS // 2
+            kills.append(time.monotonic())
             relay.start()
     with relay:
         wait_for(lambda: relay.queued() == 0, "everything is delivered", 120)
-        duplicates = account(load, primary)
         primary.stop()
-    print(f"{len(load.taken)} acknowledged, {KILLS} kills, {duplicates} duplicates "
-          f"({in_flight_kills} kills while delivering)")
-    assert duplicates <= in_flight_kills * 2000  # what was under way, or waited for its sync
+        times = account(load, primary)
+    # Twice means: handed over, and killed before that was on disk. So a kill lies between
+    # the sessions of any two copies. (When they arrive proves nothing: the primary may be
+    # reading what a killed relay has sent while the next one is already there.)
+    for marker, copies in times.items():
+        for first, second in zip(sorted(copies), sorted(copies)[1:]):
+            assert any(first < kill < second for kill in kills), f"{marker} came twice for no reason"
+    print(f"{len(load.taken)} acknowledged, {KILLS} kills, {duplicates_of(times)} duplicates, "
+          f"each with a kill between its sessions")
 
 
 @pytest.fixture
@@ -129,56 +152,63 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(mount)], check=True)
 
 
+def fill(path, spare):
+    """Takes all of a file system but `spare` octets."""
+    with open(path, "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * (1 << 16))
+        except OSError:
+            file.truncate(max(0, file.tell() - spare))
+
+
 def test_a_full_disk_refuses_for_a_while_and_recovers(tmp_path, small_disk):
     primary = Primary()
-    relay = Relay(small_disk, options={"free_space": '"1M"', "write_buffer": '"4M"'},
-                  domains={"example.org": domain(primary.port)})
+    relay = Relay(tmp_path, options={"free_space": '"1M"', "write_buffer": '"4M"'},
+                  domains={"example.org": domain(primary.port)}, spool=small_disk / "spool")
     with relay, Load(relay) as load:
-        # Somebody else fills the disk while mail comes in.
-        wait_for(lambda: len(load.taken) > 20, "mail is taken")
-        filler = small_disk / "filler"
-        with open(filler, "wb") as f:
-            try:
-                while True:
-                    f.write(b"x" * (1 << 20))
-                    f.flush()
-            except OSError:
-                pass
-        seen = len(load.refused)
-        wait_for(lambda: len(load.refused) > seen + 10, "mail is refused")
-        filler.unlink()
-        taken = len(load.taken)
-        wait_for(lambda: len(load.taken) > taken + 10, "and taken again, without a restart")
-        load.ends.set()
-        for thread in load.threads:
-            thread.join()
-        primary.start()
+        # Somebody else fills the disk while mail comes in, to the brim and nearly so.
+        for spare in (0, 3 << 20, 100_000, 0):
+            load.takes(20)
+            fill(small_disk / "filler", spare)
+            seen = len(load.refused)
+            wait_for(lambda: len(load.refused) > seen + 10, "mail is refused")
+            (small_disk / "filler").unlink()
+            load.takes(10)  # again, and without a restart
+            if not primary.controller:
+                primary.start()
+        load.end()
         wait_for(lambda: relay.queued() == 0, "everything is delivered", 120)
-        duplicates = account(load, primary)
         primary.stop()
-        print(f"{len(load.taken)} acknowledged, {len(load.refused)} refused, {duplicates} duplicates")
+        times = account(load, primary)
+    assert "spool.failed" in relay.log()  # it was not always seen in time
+    print(f"{len(load.taken)} acknowledged, {len(load.refused)} refused, {duplicates_of(times)} duplicates")
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 def test_a_sync_that_fails_is_never_acknowledged(tmp_path):
     primary = Primary()
-    # The daemon's fdatasync number 60 fails as a dying disk would, and every 90th after it.
+    # The 40th fdatasync of a thread fails as on a dying disk, and every 60th after it. A
+    # failure ends the store's threads, so that the counts begin anew.
     relay = Relay(tmp_path, domains={"example.org": domain(primary.port)},
-                  wrap=["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",
-                        "-e", "inject=fdatasync:error=EIO:when=60+90"])
+                  wrap=["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",
+                        "-e", "inject=fdatasync:error=EIO:when=40+60"])
     relay.start()
     with Load(relay, clients=3) as load:
-        wait_for(lambda: "spool.failed" in relay.log(), "a sync failed")
-        wait_for(lambda: "spool.recovered" in relay.log(), "the spool works again, without a restart")
-        taken = len(load.taken)
-        wait_for(lambda: len(load.taken) > taken + 20, "mail is taken again")
+        for count in range(1, 5):
+            wait_for(lambda: relay.log().count("spool.failed") >= count, "a sync failed")
+            wait_for(lambda: relay.log().count("spool.recovered") >= count, "the spool works again, without a restart")
+            load.takes(10)
+            if count == 2:
+                primary.start()  # from here on ends fail too
     relay.kill()
     relay.wrap = []
     with relay:
-        primary.start()
         wait_for(lambda: relay.queued() == 0, "everything is delivered", 120)
-        account(load, primary)
         primary.stop()
+        times = account(load, primary)
+    assert load.refused
+    print(f"{len(load.taken)} acknowledged, {len(load.refused)} refused, {duplicates_of(times)} duplicates")
 
 
 def test_descriptors_run_out_and_come_back(tmp_path):
@@ -202,14 +232,18 @@ def test_descriptors_run_out_and_come_back(tmp_path):
         assert relay.queued() == 1
 
 
+def private_octets(pid):
+    """Resident memory without what is only a mapped file."""
+    status = open(f"/proc/{pid}/status").read()
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status).group(1)) << 10
+
+
 def test_thousand_clients_stay_within_the_memory_budget(tmp_path):
-    import psutil
     import socket
-    relay = Relay(tmp_path, options={"memory": '"24M"', "sessions_max": "3000", "sessions_per_network": "3000"},
+    relay = Relay(tmp_path, options={"memory": '"24M"', "write_buffer": '"8M"', "sessions_max": "3000", "sessions_per_network": "3000"},
                   domains={"example.org": domain(free_port())})
     with relay:
-        process = psutil.Process(relay.process.pid)
-        before = process.memory_info().rss
+        before = private_octets(relay.process.pid)
         text = b"Subject: big\r\n\r\n" + (b"x" * 70 + b"\r\n") * 14500
         clients = []
         for _ in range(1000):
@@ -249,15 +283,16 @@ def test_thousand_clients_stay_within_the_memory_budget(tmp_path):
         for thread in threads:
             thread.start()
         while any(t.is_alive() for t in threads):
-            peak[0] = max(peak[0], process.memory_info().rss)
+            peak[0] = max(peak[0], private_octets(relay.process.pid))
             time.sleep(0.05)
         for s in clients:
             s.close()
         print(f"{outcomes.count(b'250')} taken, {outcomes.count(b'452')} told 452, "
-              f"{(peak[0] - before) >> 20} MiB more resident at the peak")
+              f"{(peak[0] - before) >> 20} MiB more private memory at the peak")
         assert len(outcomes) == 1000 and set(outcomes) <= {b"250", b"452"}
         assert relay.queued() == outcomes.count(b"250")
-        # The budget, the store's buffers, and some room for a thousand sessions.
-        limit = (24 + 3 * 32 + 100) << 20
+        # The budget; the store's buffers; what each session has read and not yet used;
+        # and as much again for what the allocator keeps. Without the budget it is 600 MiB.
+        limit = (24 + 3 * 8 + 64 + 110) << 20
         if "asan" not in str(relay.process.args):
             assert peak[0] - before < limit

@@ -136,8 +136,8 @@ def test_a_message_that_comes_back_is_held_with_an_alarm(relay, primary):
     client.sendmail("a@example.net", ["user@example.org"], text)
     client.quit()
     primary.start()
-    rows = wait_for(lambda: relay.json("queue", "list", "--held")["messages"], "it is held")
-    assert "Received" in rows[0]["last_reply"] or "loop" in rows[0]["last_reply"]
+    rows = wait_for(lambda: relay.messages(held="true"), "it is held")
+    assert "came back to us" in rows[0]["last_reply"]
     assert "message.loop" in relay.log()
     assert primary.count() == 0
 

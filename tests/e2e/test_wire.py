@@ -30,18 +30,21 @@ def hello(relay):
     return client
 
 
-def test_no_form_of_address_makes_an_open_relay(relay):
-    client = hello(relay)
-    for sender in SENDERS:
-        for form in RELAY_FORMS:
-            assert client.say(f"MAIL FROM:{sender}").startswith("250"), sender
-            reply = client.say(f"RCPT TO:{form}")
-            assert reply.startswith("5"), (sender, form, reply)
-            client.say("RSET")
-            if "421" in reply or client.say("NOOP")[:3] != "250":
-                client = hello(relay)  # errors end a session, as they must
+def test_no_form_of_address_makes_an_open_relay(tmp_path, primary):
+    with Relay(tmp_path, options={"errors_max": "1000"}, domains={OURS: domain(primary.port)}) as relay:
         client = hello(relay)
-    assert relay.queued() == 0
+        for sender in SENDERS:
+            for form in RELAY_FORMS:
+                assert client.say(f"MAIL FROM:{sender}").startswith("250"), sender
+                reply = client.say(f"RCPT TO:{form}")
+                assert reply.startswith("5"), (sender, form, reply)
+                assert client.say("DATA")[:1] == "5", (sender, form)
+                assert client.say("RSET").startswith("250")
+            # And the session is not spoilt: a good recipient is still taken.
+            client.say(f"MAIL FROM:{sender}")
+            assert client.say(f"RCPT TO:<user@{OURS}>").startswith("250")
+            client.say("RSET")
+        assert relay.queued() == 0
 
 
 @pytest.mark.parametrize("end", [
@@ -132,33 +135,128 @@ def test_what_was_said_before_tls_is_forgotten(tls_relay):
     with Raw(tls_relay.port) as client:
         client.say("EHLO client.example.net")
         client.say("MAIL FROM:<a@example.net>")
+        assert client.say("STARTTLS").startswith("503")  # not in the middle of a transaction
+        client.say("RSET")
         assert client.say("STARTTLS").startswith("220")
         secure = insecure().wrap_socket(client.socket)
-        secure.sendall(f"RCPT TO:<b@{OURS}>\r\n".encode())
-        assert secure.recv(500).startswith(b"503")
+        secure.sendall(b"MAIL FROM:<a@example.net>\r\n")
+        assert secure.recv(500).startswith(b"503")  # EHLO was said before, and by anybody
         secure.sendall(b"EHLO again\r\n")
         assert b"STARTTLS" not in secure.recv(2000)
 
 
-def test_bdat_framing_errors_stay_in_step(relay):
-    client = hello(relay)
-    client.send(b"BDAT 20 LAST\r\nQUIT\r\nMAIL FROM:<a>\r\n")  # no transaction: the octets are eaten
-    assert client.reply().startswith("503")
-    assert client.say("NOOP").startswith("250")
+def test_starttls_is_one_word_said_once(tls_relay):
+    client = hello(tls_relay)
+    assert client.say("STARTTLS now").startswith("501")
     client.say("MAIL FROM:<a@example.net>")
-    client.say(f"RCPT TO:<x@{THEIRS}>")
-    client.send(b"BDAT 6 LAST\r\nQUIT\r\n")
-    assert client.reply().startswith("5")
+    client.say(f"RCPT TO:<b@{OURS}>")
+    client.send(b"BDAT 10\r\nSTARTTLS\r\n")  # ten octets of text, and no command
+    assert client.reply().startswith("250")
+    assert client.say("STARTTLS").startswith("503")
+    assert client.say("RSET").startswith("250")
+    assert client.say("STARTTLS").startswith("220")
+    secure = insecure().wrap_socket(client.socket)
+    secure.sendall(b"EHLO client.example.net\r\n")
+    secure.recv(2000)
+    secure.sendall(b"STARTTLS\r\n")
+    assert secure.recv(500).startswith(b"503")
+
+
+def test_tls_that_ends_in_the_middle_of_a_chunk_ends_the_connection(tls_relay):
+    with Raw(tls_relay.port) as client:
+        client.say("EHLO client.example.net")
+        assert client.say("STARTTLS").startswith("220")
+        descriptor = client.socket.dup()  # the connection below TLS
+        secure = insecure().wrap_socket(client.socket)
+        for line in ("EHLO client.example.net", "MAIL FROM:<a@example.net>", f"RCPT TO:<b@{OURS}>"):
+            secure.sendall(line.encode() + b"\r\n")
+            assert secure.recv(2000).startswith(b"250"), line
+        secure.sendall(b"BDAT 100 LAST\r\n" + b"x" * 10)
+        secure.setblocking(False)
+        with pytest.raises(ssl.SSLError):  # close_notify is sent; theirs has not come yet
+            secure.unwrap()
+        descriptor.settimeout(20)
+        try:
+            descriptor.sendall(b"x" * 90 + b"\r\nNOOP\r\n")
+            while octets := descriptor.recv(4096):
+                assert b"250" not in octets
+        except ConnectionError:
+            pass
+        descriptor.close()
+    assert tls_relay.answers()
+    assert tls_relay.queued() == 0
+
+
+def begin(client, recipient=f"b@{OURS}"):
+    client.say("RSET")
+    assert client.say("MAIL FROM:<a@example.net>").startswith("250")
+    return client.say(f"RCPT TO:<{recipient}>")
+
+
+TEXT = b"Subject: x\r\n\r\nQUIT\r\n"
+
+# What is sent, and the codes of the replies; "NOOP" is then in step.
+CHUNKS = {
+    "before any transaction": (False, b"BDAT 21 LAST\r\nQUIT\r\nMAIL FROM:<a>\r\n", ["503"]),
+    "no octets and no recipient": (False, b"BDAT 0 LAST\r\n", ["503"]),
+    "DATA between the chunks": (True, b"BDAT 5\r\nQUIT\r" b"DATA\r\n" b"BDAT 1 LAST\r\n\n", ["250", "503", "250"]),
+    "MAIL and RCPT between the chunks": (
+        True, b"BDAT 6\r\nQUIT\r\n" b"MAIL FROM:<c@example.net>\r\n" b"RCPT TO:<d@example.org>\r\n" b"BDAT 0 LAST\r\n",
+        ["250", "503", "503", "250"]),
+    "RSET ends it": (True, b"BDAT 6\r\nQUIT\r\nRSET\r\nBDAT 6 LAST\r\nQUIT\r\n", ["250", "250", "503"]),
+    "a chunk of nothing, then LAST": (True, b"BDAT 0\r\nBDAT 0 LAST\r\n", ["250", "250"]),
+    "a bare LF": (True, b"BDAT 9 LAST\r\na\n.\nQUIT\n", ["550"]),
+    "a bare LF in the first of two": (True, b"BDAT 3\r\na\nbBDAT 6 LAST\r\nQUIT\r\n", ["250", "550"]),
+    "a CR at a chunk's end, its LF in the next": (True, b"BDAT 2\r\na\rBDAT 1 LAST\r\n\n", ["250", "250"]),
+    "a CR at a chunk's end, and no LF": (True, b"BDAT 2\r\na\rBDAT 3 LAST\r\nb\r\n", ["250", "550"]),
+}
+
+
+@pytest.mark.parametrize("name", CHUNKS)
+def test_chunks_stay_in_step(relay, name):
+    transaction, octets, codes = CHUNKS[name]
+    client = hello(relay)
+    if transaction:
+        assert begin(client).startswith("250")
+    client.send(octets)
+    assert [client.reply()[:3] for _ in codes] == codes
     assert client.say("NOOP").startswith("250")
-    for size in ("18446744073709551617", "-1", "0x5"):
-        with Raw(relay.port) as other:
-            other.say("EHLO client.example.net")
-            other.say("MAIL FROM:<a@example.net>")
-            other.say(f"RCPT TO:<b@{OURS}>")
-            other.send(f"BDAT {size} LAST\r\n".encode())
-            assert other.reply()[:1] == "5", size
-            assert other.ended(), size
+    assert relay.queued() == (codes[-1] == "250")
+
+
+def test_a_chunk_for_nobody_is_eaten(relay):
+    client = hello(relay)
+    assert begin(client, f"x@{THEIRS}").startswith("550")
+    client.send(b"BDAT %d LAST\r\n" % len(TEXT) + TEXT)
+    assert client.reply()[:1] == "5"
+    assert client.say("NOOP").startswith("250")
+    assert begin(client).startswith("250")  # and the next is taken
+    client.send(b"BDAT %d LAST\r\n" % len(TEXT) + TEXT)
+    assert client.reply().startswith("250")
+    assert relay.queued() == 1
+
+
+@pytest.mark.parametrize("size", ["18446744073709551617", "-1", "0x5", "+5", "5 LAST x", "5LAST", "", "5 \v"])
+def test_a_chunk_of_no_known_size_ends_the_connection(relay, size):
+    client = hello(relay)
+    begin(client)
+    client.send(f"BDAT {size}\r\n".encode())
+    assert client.reply()[:1] == "5"
+    assert client.ended()
     assert relay.queued() == 0
+
+
+def test_a_chunk_beyond_the_size_limit_is_eaten(tmp_path, primary):
+    with Relay(tmp_path, options={"message_size": '"64K"'}, domains={OURS: domain(primary.port)}) as relay:
+        client = hello(relay)
+        begin(client)
+        client.send(b"BDAT 60000\r\n" + b"QUIT\r\n" * 10000)
+        assert client.reply().startswith("250")
+        client.send(b"BDAT 60000 LAST\r\n" + b"QUIT\r\n" * 10000)
+        assert client.reply().startswith("552 5.3.4")
+        assert client.say("NOOP").startswith("250")
+        assert client.say("MAIL FROM:<a@example.net> SIZE=70000").startswith("552 5.3.4")
+        assert relay.queued() == 0
 
 
 def test_bdat_text_goes_out_with_its_dots(relay, primary):
@@ -193,18 +291,13 @@ def test_endless_command_line_is_cut_off(relay):
     assert relay.answers()
 
 
-def test_errors_end_a_session_and_others_are_served(relay):
-    client = hello(relay)
-    replies = ""
-    for number in range(60):
-        try:
-            replies = client.say(f"RCPT{number} nonsense")
-        except OSError:
-            break
-        if not replies or replies.startswith("421"):
-            break
-    assert replies == "" or replies.startswith("421")
-    assert relay.answers()
+def test_errors_end_a_session_and_others_are_served(tmp_path, primary):
+    with Relay(tmp_path, options={"errors_max": "4"}, domains={OURS: domain(primary.port)}) as relay:
+        client = hello(relay)
+        replies = [client.say(f"RCPT{number} nonsense")[:3] for number in range(4)]
+        assert replies == ["500", "500", "500", "421"]
+        assert client.ended()
+        assert relay.answers()
 
 
 def test_utf8_needs_smtputf8(relay):
@@ -226,8 +319,8 @@ def test_smtputf8_mail_is_not_mangled_for_a_primary_without_it(tmp_path):
         client.say("DATA")
         client.send("Subject: grüße\r\n\r\nx\r\n.\r\n".encode())
         assert client.reply().startswith("250")
-        wait_for(lambda: relay.json("status")["queue"]["parked"] == 1, "parked")
-        assert "5.6.7" in relay.json("queue", "list", "--parked")["messages"][0]["last_reply"]
+        wait_for(lambda: relay.status()["queue"]["parked"] == 1, "parked")
+        assert "5.6.7" in relay.messages(parked="true")[0]["last_reply"]
         assert primary.count() == 0
 
 

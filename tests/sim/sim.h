@@ -88,6 +88,7 @@ void sim_crash(struct sim *sim, int64_t restart_ms);
 /* As SIGTERM: runs until it has ended. */
 void sim_stop(struct sim *sim);
 void sim_start(struct sim *sim);
+void sim_start_if_off(struct sim *sim);
 bool sim_is_up(const struct sim *sim); /* it takes connections */
 
 bool sim_flush(struct sim *sim, const char *queue);            /* "" : all */
@@ -111,6 +112,7 @@ enum sim_fault {
 /* Append, sync, read and open of the store are counted from now on; the n-th, from 1, gets
  * the fault, and the daemon starts again restart_ms after a power cut. */
 void sim_fault_at(struct sim *sim, enum sim_fault fault, uint64_t n, int64_t restart_ms);
+void sim_fault_span(struct sim *sim, uint64_t count); /* so many operations fail, not one */
 uint64_t sim_store_operations(const struct sim *sim); /* since sim_fault_at */
 bool sim_fault_happened(const struct sim *sim);
 void sim_store_break(struct sim *sim, bool broken);   /* every operation fails meanwhile */
@@ -230,7 +232,8 @@ struct sim_mail {
     enum sim_mail_state state;
     unsigned code; /* the last reply to it */
     int64_t submitted_ms, ended_ms;
-    char id[27]; /* the queue id that the reply named, or "" */
+    char id[27];  /* the queue id that the reply named, or "" */
+    bool excused; /* told 452, but the daemon ended before it could undo the failed write */
 };
 
 /* How a client sends. */

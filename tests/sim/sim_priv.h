@@ -113,12 +113,13 @@ struct sim_disk {
     struct sim_map *items;
     uint64_t operations; /* since the fault was ordered */
     enum sim_fault fault;
-    uint64_t fault_at;
+    uint64_t fault_at, fault_span;
     int64_t restart_ms;
     bool happened;
     bool broken, full;
     int64_t sync_ms;
     int64_t trouble_ms; /* when the store was last not open */
+    int64_t failed_ms;  /* since when writes wait to be undone, or -1 */
 };
 
 struct sim_store;
@@ -199,7 +200,6 @@ struct sim_daemon {
     uint64_t seconds;
     bool running;  /* takes connections */
     bool stopping; /* deliver was told */
-    bool failed;   /* it could not start */
     size_t draining;
 };
 
@@ -252,6 +252,7 @@ struct sim {
     int64_t *probe_times; /* connections to what is down, newest last */
     size_t probe_count, probe_cap;
     struct sim_held *held;
+    int64_t configured_ms; /* the domains changed */
 };
 
 void sim_note(struct sim *sim, const char *format, ...) PN_PRINTF(2, 3);

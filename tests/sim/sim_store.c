@@ -105,7 +105,8 @@ static enum outcome operation(struct sim_store *store)
     struct sim_disk *disk = &store->sim->disk;
 
     disk->operations++;
-    if (disk->fault != SIM_NO_FAULT && disk->operations == disk->fault_at) {
+    if (disk->fault != SIM_NO_FAULT && disk->operations >= disk->fault_at &&
+        disk->operations < disk->fault_at + disk->fault_span) {
         disk->happened = true;
         if (disk->fault == SIM_POWER_CUT) {
             sim_note(store->sim, "power is cut after store operation %llu",
@@ -125,8 +126,14 @@ void sim_fault_at(struct sim *sim, enum sim_fault fault, uint64_t n, int64_t res
     sim->disk.operations = 0;
     sim->disk.fault = fault;
     sim->disk.fault_at = n;
+    sim->disk.fault_span = 1;
     sim->disk.restart_ms = restart_ms;
     sim->disk.happened = false;
+}
+
+void sim_fault_span(struct sim *sim, uint64_t count)
+{
+    sim->disk.fault_span = count;
 }
 
 uint64_t sim_store_operations(const struct sim *sim)
@@ -281,6 +288,9 @@ static void retreat(struct sim_store *store, int code)
     struct writes lost = {0};
     struct pn_err err;
 
+    if (store->sim->disk.failed_ms < 0) {
+        store->sim->disk.failed_ms = store->sim->now_ms;
+    }
     pn_err_set(&err, code, "the simulated disk %s",
                code == PN_ENOSPACE ? "is full" : "has failed");
     sim_map_clear(store->overlay);
@@ -364,9 +374,7 @@ static int heal(struct sim_store *store)
     enum outcome outcome;
 
     sim_map_clear(store->overlay);
-    if (store->tag_count > 0) {
-        store->events.on_heal(store->events.owner, &batch.port, store->tags, store->tag_count);
-    }
+    store->events.on_heal(store->events.owner, &batch.port, store->tags, store->tag_count);
     apply_queue(store, SIZE_MAX);
     outcome = operation(store);
     if (outcome == WELL && no_room(store)) {
@@ -417,6 +425,7 @@ static void reopen(struct sim_store *store)
     sim_map_clear(store->overlay);
     store->syncs++;
     store->tag_count = 0;
+    store->sim->disk.failed_ms = -1;
     store->phase = IDLE;
     store->events.on_batch(store->events.owner, true);
     become(store, STORE_OPEN, NULL);
@@ -633,6 +642,10 @@ bool sim_store_is_open(const struct sim_store *store)
 
 void sim_store_finish(struct sim_store *store)
 {
+    if (store->state == STORE_REOPENING) {
+        sim_event_stop(store->sim, &store->writer);
+        reopen(store); /* the last chance of those that must be written */
+    }
     if (store->state != STORE_OPEN || store->sim->disk.broken || store->sim->disk.full) {
         return;
     }

@@ -76,6 +76,7 @@ static void change_domain(struct sim *sim, const char *name, struct conf_domain 
 
     sim->domains = domains_with(before, &change, 1);
     domains_unref(&before);
+    sim->configured_ms = sim->now_ms;
     configure(sim);
 }
 
@@ -217,7 +218,9 @@ static void on_started(void *owner, int status)
         return;
     }
     if (status != 0) {
-        daemon->failed = true; /* the real one gives up too, and is started again */
+        sim_note(daemon->sim, "the daemon cannot start (%d)", status);
+        daemon->sim->disk.restart_ms = 1000; /* as the service manager has it */
+        daemon->sim->cut_now = true;
         return;
     }
     daemon->running = true;
@@ -274,6 +277,13 @@ void sim_start(struct sim *sim)
 
 /* ---- ends
  * --------------------------------------------------------------------------------------- */
+
+void sim_start_if_off(struct sim *sim)
+{
+    if (!sim->daemon) {
+        sim_start(sim);
+    }
+}
 
 static void nothing(void *owner)
 {
@@ -439,6 +449,7 @@ struct sim *sim_new(uint64_t seed, const struct sim_options *options)
     sim->disk.items = sim_map_new();
     sim->disk.sync_ms = 5;
     sim->disk.trouble_ms = -1;
+    sim->disk.failed_ms = -1;
     sim_files_init(&sim->files, sim);
     sim->domains = domains_new();
     parse_conf(sim);

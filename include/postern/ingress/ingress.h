@@ -26,12 +26,12 @@ struct ingress_deps {
     struct loop *loop;
     struct resolver *resolver;
     struct spool *spool;
-    struct state *state;                  /* or NULL: no traces */
-    struct policy_limits *limits;         /* shared by all workers */
-    struct stats_counters *counters;      /* shared */
-    const struct queue_clock *clock;      /* shared, immutable */
+    struct state *state;             /* or NULL: no traces */
+    struct policy_limits *limits;    /* shared by all workers */
+    struct stats_counters *counters; /* shared */
+    const struct queue_clock *clock; /* shared, immutable */
     const struct pn_log *log;
-    uint64_t seed;                        /* of message ids */
+    uint64_t seed; /* of message ids */
     /*
      * Any worker's thread: a client asked for a queue to be flushed (ETRN, allowed), or
      * mail came from a target's own address (flush false). queue is borrowed.

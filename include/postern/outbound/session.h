@@ -74,6 +74,7 @@ struct out_options {
     struct conf *conf;          /* name, time-outs; a reference is taken */
     struct conf_domain *domain; /* target, service, tls; a reference is taken */
     bool check;                 /* a probe: MAIL and RSET before READY */
+    int64_t connect_timeout_ms; /* 0: the configuration's */
     out_line_fn *on_line;       /* or NULL */
     unsigned window_mails;      /* see smtp/client.h */
     size_t window_octets;

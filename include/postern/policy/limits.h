@@ -22,7 +22,8 @@ void policy_limits_set(struct policy_limits *limits, const struct conf *conf);
 
 enum policy_session { POLICY_SESSION_OK, POLICY_SESSION_TOTAL, POLICY_SESSION_NETWORK };
 /* Counts a session of this client in, or says which limit is reached. */
-enum policy_session policy_session_take(struct policy_limits *limits, const struct pn_ip *client);
+enum policy_session policy_session_take(struct policy_limits *limits,
+                                        const struct pn_ip *client);
 void policy_session_give(struct policy_limits *limits, const struct pn_ip *client);
 uint64_t policy_sessions(const struct policy_limits *limits);
 

@@ -150,7 +150,8 @@ static inline enum store_state store_get_state(const struct store *store)
 /* What the store's user hands to its maker. */
 struct store_events {
     void *owner;
-    /* On the writer's thread, in the first batch after a failure: undo these, if there. */
+    /* On the writer's thread, in the first batch after a failure, also when count is 0: undo
+     * these, if there. */
     void (*on_heal)(void *owner, struct store_batch *batch, const struct store_tag *tags,
                     size_t count);
     /* On the writer's thread, after each batch and before any on_done of it: is it durable?

@@ -14,9 +14,9 @@
 #include "postern/base/time.h"
 
 struct queue_clock {
-    int64_t base_ms;       /* queue time at `started` */
+    int64_t base_ms; /* queue time at `started` */
     struct pn_mono started;
-    bool jumped;           /* at the start, by more than a day */
+    bool jumped; /* at the start, by more than a day */
 };
 
 /* saved_ms: the value saved last, 0 when there is none. */

@@ -22,7 +22,7 @@ struct queue_job {
     int64_t arrival_ms;  /* queue time at which it was stored */
     int64_t last_try_ms; /* 0: never tried */
     uint64_t size_octets;
-    uint32_t attempts;   /* refusals "not now" of this message; outages do not count */
+    uint32_t attempts; /* refusals "not now" of this message; outages do not count */
     uint32_t recipients;
     unsigned flags; /* enum queue_job_flags */
     struct pn_ip client;

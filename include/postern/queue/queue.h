@@ -91,9 +91,9 @@ enum queue_verdict {
 
 /* What is to be settled in the spool for a job whose recipients (some of them) stay. */
 struct queue_decision {
-    bool settle;           /* false: nothing to write (UNTRIED, GONE) */
-    bool expired;          /* those that stay have waited too long: park them */
-    struct queue_job job;  /* the job's new due, attempts, last try and flags */
+    bool settle;          /* false: nothing to write (UNTRIED, GONE) */
+    bool expired;         /* those that stay have waited too long: park them */
+    struct queue_job job; /* the job's new due, attempts, last try and flags */
 };
 /* took_ms: how long the destination needed for it. The job stays in flight until the spool
  * has told that it was removed (or added again), if settle; else it is free at once. */
@@ -127,17 +127,17 @@ void queue_pause(struct queue *queue, bool paused, int64_t now_ms);
 /* ---- what to do ------------------------------------------------------------------- */
 
 enum queue_action_kind {
-    QUEUE_READ,   /* queue, from_due_ms, from_id, until_ms: a page of its jobs, please */
-    QUEUE_OPEN,   /* destination, queue (one of its), session: open it, then take */
-    QUEUE_WAKE,   /* session: it is idle and there is work: take */
-    QUEUE_PROBE,  /* destination, queue (one of its) */
+    QUEUE_READ,  /* queue, from_due_ms, from_id, until_ms: a page of its jobs, please */
+    QUEUE_OPEN,  /* destination, queue (one of its), session: open it, then take */
+    QUEUE_WAKE,  /* session: it is idle and there is work: take */
+    QUEUE_PROBE, /* destination, queue (one of its) */
     /*
      * queue, job: waited too long; load it and park its recipients. It is given once, until
      * the spool's notice; who cannot do it says so with queue_result (session 0, UNTRIED,
      * or GONE when there is no such job).
      */
     QUEUE_EXPIRE,
-    QUEUE_STATE,  /* destination: state changed to `state` for `reason`: log it */
+    QUEUE_STATE, /* destination: state changed to `state` for `reason`: log it */
 };
 enum queue_state { QUEUE_UNKNOWN, QUEUE_UP, QUEUE_DOWN, QUEUE_RAMP, QUEUE_HELD };
 const char *queue_state_name(enum queue_state state); /* "up" */
@@ -165,11 +165,11 @@ struct queue_destination_status {
     struct pn_str name;
     enum queue_state state;
     int64_t since_ms;
-    int64_t next_probe_ms; /* DOWN; else 0 */
-    int64_t last_success_ms, last_failure_ms; /* 0: never */
+    int64_t next_probe_ms;                            /* DOWN; else 0 */
+    int64_t last_success_ms, last_failure_ms;         /* 0: never */
     unsigned sessions, ready_sessions, session_limit; /* the limit now: ramp and halving */
     uint64_t probes, failures, refused_sessions;      /* since start */
-    struct pn_str reason; /* why it is in this state */
+    struct pn_str reason;                             /* why it is in this state */
 };
 struct queue_status {
     struct pn_str name;
@@ -177,10 +177,10 @@ struct queue_status {
     struct pn_str destination; /* "" if not defined */
     uint64_t jobs, octets, parked;
     uint64_t in_flight;
-    int64_t oldest_ms;     /* arrival of the oldest job, 0: none or not yet known */
+    int64_t oldest_ms; /* arrival of the oldest job, 0: none or not yet known */
     bool flushing;
-    uint64_t flush_left;   /* about how many jobs the flush has still to try */
-    double rate;           /* jobs done in a second, smoothed over some seconds */
+    uint64_t flush_left; /* about how many jobs the flush has still to try */
+    double rate;         /* jobs done in a second, smoothed over some seconds */
 };
 /* False: no such queue. The slices are borrowed until the next non-const call. */
 bool queue_get_status(const struct queue *queue, struct pn_str name, int64_t now_ms,

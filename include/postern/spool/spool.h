@@ -35,7 +35,11 @@ struct spool_options {
     const struct pn_log *log; /* copied */
 };
 
-/* What happened to jobs and parked recipients, told on one loop after the sync. */
+/*
+ * What happened to jobs and parked recipients, told on one loop after the sync. A job that
+ * moves to another due time is REMOVED and ADDED; parked recipients that others join are
+ * UNPARKED and PARKED. Adding up the notices since spool_read_counts gives its counters.
+ */
 struct spool_notice {
     enum { SPOOL_JOB_ADDED, SPOOL_JOB_REMOVED, SPOOL_PARKED, SPOOL_UNPARKED } kind;
     struct pn_str queue;
@@ -56,6 +60,7 @@ void spool_observe(struct spool *spool, struct loop *loop, spool_notices_fn *fn,
 /*
  * Housekeeping, from main, every second: free space, day keys (today's and tomorrow's are
  * there before they are needed; empty days before today are shredded). Blocks briefly.
+ * With encryption no message can be taken before the first call, which makes today's key.
  */
 void spool_maintain(struct spool *spool, struct pn_wall wall);
 void spool_set_free_octets(struct spool *spool, uint64_t free_octets);
@@ -82,7 +87,12 @@ void spool_get_status(struct spool *spool, struct spool_status *out);
  * it has failed.
  */
 struct spool_draft;
-enum spool_draft_state { SPOOL_DRAFT_OPEN, SPOOL_DRAFT_STORING, SPOOL_DRAFT_STORED, SPOOL_DRAFT_FAILED };
+enum spool_draft_state {
+    SPOOL_DRAFT_OPEN,
+    SPOOL_DRAFT_STORING,
+    SPOOL_DRAFT_STORED,
+    SPOOL_DRAFT_FAILED
+};
 typedef void spool_draft_fn(void *owner);
 
 /* A new job of the message. recipients are borrowed until spool_draft_store returns. */
@@ -90,8 +100,8 @@ struct spool_new_job {
     struct pn_str queue;
     const struct mail_recipient *recipients;
     size_t recipient_count;
-    int64_t due_ms; /* queue time */
-    unsigned flags; /* QUEUE_JOB_HELD with due QUEUE_DUE_NEVER */
+    int64_t due_ms;       /* queue time */
+    unsigned flags;       /* QUEUE_JOB_HELD with due QUEUE_DUE_NEVER */
     struct pn_str reason; /* why it is held, or "" */
 };
 
@@ -124,7 +134,8 @@ struct spool_queue_count {
 struct spool_counts;
 typedef void spool_counts_fn(void *owner, int status, const struct spool_queue_count *counts,
                              size_t count);
-void spool_read_counts(struct spool *spool, struct loop *loop, spool_counts_fn *fn, void *owner);
+void spool_read_counts(struct spool *spool, struct loop *loop, spool_counts_fn *fn,
+                       void *owner);
 
 /* A page of a queue's jobs in the order of (due, id). */
 struct spool_cursor {
@@ -198,14 +209,14 @@ void spool_settle(struct spool *spool, struct loop *loop,
 /* ---- the operator ----------------------------------------------------------------- */
 
 struct spool_filter {
-    struct pn_str queue;     /* "" : all */
-    struct pn_str sender;    /* substrings, ASCII case ignored; "" : any */
+    struct pn_str queue;  /* "" : all */
+    struct pn_str sender; /* substrings, ASCII case ignored; "" : any */
     struct pn_str recipient;
-    int64_t older_than_ms;   /* age in queue time; 0: any */
+    int64_t older_than_ms; /* age in queue time; 0: any */
     int64_t now_ms;
-    bool parked;             /* parked recipients instead of jobs */
+    bool parked; /* parked recipients instead of jobs */
     bool held_only;
-    struct pn_id id;         /* all zero: any */
+    struct pn_id id; /* all zero: any */
 };
 
 /* One row of a listing: a message whose text is not loaded. */
@@ -230,7 +241,10 @@ void spool_apply(struct spool *spool, struct loop *loop, enum spool_verb verb,
                  const struct spool_filter *filter, struct pn_str after, spool_verb_fn *fn,
                  void *owner);
 
-/* Everything about one message: its jobs and parked recipients, as rows of a listing. */
+/*
+ * Everything about one message: its jobs and parked recipients, as rows of a listing.
+ * PN_ENOENT: there is no such message. A parked row has the due time 0.
+ */
 void spool_show(struct spool *spool, struct loop *loop, const struct pn_id *id,
                 spool_list_fn *fn, void *owner);
 

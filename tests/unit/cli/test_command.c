@@ -104,14 +104,14 @@ static const struct {
     {"domain list",
      "domain list",
      {200, "{\"domains\":[" DOWN "],\"next\":null}", 0},
-     "GET /v1/domains \n",
+     "GET /v1/domains?limit=10000 \n",
      0,
      "4,312  18.2 MiB",
      NULL},
     {"domain names",
      "domain list --names",
      {200, "{\"domains\":[" DOWN "]}", 0},
-     "GET /v1/domains \n",
+     "GET /v1/domains?limit=10000 \n",
      0,
      "example.org\n",
      NULL},
@@ -289,7 +289,7 @@ static const struct {
       "\"sessions\":2,\"session_limit\":20,\"last_success_s\":1,\"next_probe_s\":null,"
       "\"reason\":\"\"}],\"next\":null}",
       0},
-     "GET /v1/destinations \n",
+     "GET /v1/destinations?limit=10000 \n",
      0,
      "smtp:a:25    up        5s      2/20       1s           -",
      NULL},
@@ -369,6 +369,21 @@ static void test_rows(void **state)
     }
 }
 
+static void test_no_blanks_at_the_end_of_a_line(void **state)
+{
+    static const struct answer answer = {
+        200, "{\"domains\":[{\"name\":\"a\",\"state\":\"up\"}]}", 0};
+    struct run run;
+
+    (void)state;
+    run_init(&run);
+    run.answers = &answer;
+    run.answer_count = 1;
+    run_words(&run, "domain list");
+    assert_null(strstr(run.out, " \n"));
+    run_fini(&run);
+}
+
 static void test_listings_follow_their_pages(void **state)
 {
     static const struct answer domains[] = {
@@ -388,7 +403,8 @@ static void test_listings_follow_their_pages(void **state)
     run.answer_count = 2;
     run_words(&run, "domain list");
     assert_int_equal(run.status, 0);
-    assert_string_equal(run.requests, "GET /v1/domains \nGET /v1/domains?after=a \n");
+    assert_string_equal(run.requests, "GET /v1/domains?limit=10000 \n"
+                                      "GET /v1/domains?limit=10000&after=a \n");
     assert_non_null(strstr(run.out, "\na "));
     assert_non_null(strstr(run.out, "\nb "));
     assert_non_null(strstr(run.out, "c.conf:1: bad (there is no good version"));
@@ -410,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_listings_follow_their_pages),
+        cmocka_unit_test(test_no_blanks_at_the_end_of_a_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,17 +140,16 @@ static const struct {
     {"drained", drained, PN_COUNT(drained), 0, 0,
      "0 of 4, 2/s, 2s left\n2 of 4, 2/s, 1s left\n4 of 4\nnothing waits any more\n"},
     {"some stay", stays, PN_COUNT(stays), 0, 1,
-     "0 of 4\n1 of 4\n1 of 4\n1 of 4\n1 of 4\n1 of 4\nthe flush is over, and some messages "
+     "0 of 4\n1 of 4\nthe flush is over, and some messages "
      "stay: "
      "held, or put off by the target; see \"postern queue list\"\n"},
     {"down, then back", recovers, PN_COUNT(recovers), 0, 0,
      "the target does not answer; probes go on, and mail follows by itself: why\n"
-     "0 of 4\n0 of 4\n0 of 4\n0 of 4\n0 of 4\n0 of 4\n"
-     "the target answers again\n0 of 4, 1/s, 4s left\n4 of 4\nnothing waits any more\n"},
+     "0 of 4\nthe target answers again\n4 of 4\nnothing waits any more\n"},
     {"held", held, PN_COUNT(held), 0, 1, "0 of 4\nthe queue is held: why\n"},
     {"the user leaves", recovers, PN_COUNT(recovers), 2, 1,
      "the target does not answer; probes go on, and mail follows by itself: why\n"
-     "0 of 4\n0 of 4\nleft; the flush goes on\n"},
+     "0 of 4\nleft; the flush goes on\n"},
     {"the daemon ends", ends, PN_COUNT(ends), 0, 3, "0 of 4\n"},
 };
 

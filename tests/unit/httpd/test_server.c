@@ -148,6 +148,25 @@ static void test_server_ends_before_the_answer(void **state)
     close(fd);
 }
 
+static void test_last_answer_is_sent(void **state)
+{
+    struct rig rig;
+    int fd;
+
+    (void)state;
+    rig_init(&rig);
+    rig.keep = true;
+    fd = client_connect(&rig);
+    client_send(&rig, fd, PN_STR("GET /last HTTP/1.1\r\nHost: x\r\n\r\n"));
+    while (!rig.pending) {
+        rig_turn(&rig, fd, 0);
+    }
+    rig_answer(&rig, rig.pending, 503, "goodbye\n");
+    rig_fini(&rig);
+    assert_non_null(strstr(client_receive(&rig, fd, "goodbye\n"), " 503 "));
+    close(fd);
+}
+
 /* A body without an announced length grows only up to the limit. */
 static void test_endless_body_is_refused(void **state)
 {
@@ -224,6 +243,7 @@ int main(void)
         cmocka_unit_test(test_answers_later),
         cmocka_unit_test(test_client_leaves_before_the_answer),
         cmocka_unit_test(test_server_ends_before_the_answer),
+        cmocka_unit_test(test_last_answer_is_sent),
         cmocka_unit_test(test_endless_body_is_refused),
         cmocka_unit_test(test_largest_body_is_taken),
         cmocka_unit_test(test_many_clients),

@@ -553,6 +553,22 @@ static void test_waits_for_text(void **state)
     world_free(&world);
 }
 
+static void test_text_that_is_thrown_away_counts_as_well(void **state)
+{
+    struct world *world = world_new("data_timeout = \"1m\"");
+    struct client *client = hello(world);
+
+    (void)state;
+    assert_string_equal(client_say(client, ENVELOPE "DATA\r\nx\ny\r\n"), ENVELOPE_S "; 354");
+    for (int i = 0; i < 5; i++) {
+        world_pass(world, PN_SECONDS(59));
+        assert_string_equal(client_say(client, "x\r\n"), "");
+    }
+    assert_string_equal(client_say(client, ".\r\n"), "550 5.6.11");
+    assert_int_equal(policy_memory_used(world->limits), 0);
+    world_free(&world);
+}
+
 static void test_a_transaction_has_an_end(void **state)
 {
     struct world *world = world_new("transaction_time = \"10m\"");
@@ -773,6 +789,7 @@ int main(void)
         cmocka_unit_test(test_who_reads_late_is_answered_in_full),
         cmocka_unit_test(test_waits_for_a_command),
         cmocka_unit_test(test_waits_for_text),
+        cmocka_unit_test(test_text_that_is_thrown_away_counts_as_well),
         cmocka_unit_test(test_a_transaction_has_an_end),
         cmocka_unit_test(test_tls_begins_anew),
         cmocka_unit_test(test_plaintext_after_starttls_ends_it),

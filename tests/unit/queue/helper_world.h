@@ -24,7 +24,7 @@
 #include <cmocka.h>
 
 #define WORLD_START INT64_C(1700000000000)
-#define WORLD_LANES 4
+#define WORLD_LANES 32
 #define WORLD_BATCH 8
 
 struct peer {

@@ -207,6 +207,20 @@ static void test_one_probe_at_a_time(void **state)
     world_close(&world);
 }
 
+static void test_slow_answers_do_not_delay(void **state)
+{
+    struct world world;
+
+    (void)state;
+    world_open(&world, 14);
+    world.peer.answer_ms = 3000;
+    world_define(&world, "alpha.example", "primary");
+    (void)world_add(&world, "alpha.example", world.now_ms);
+    down_for(&world, PN_MINUTES(10));
+    assert_in_range(world_count(&world, QUEUE_PROBE, 0, INT64_MAX), 118, 134);
+    world_close(&world);
+}
+
 static void test_signs_of_life(void **state)
 {
     struct world world;
@@ -349,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_half_alive_keeps_the_interval),
         cmocka_unit_test(test_asks_for_ten_thousand_in_turns),
         cmocka_unit_test(test_one_probe_at_a_time),
+        cmocka_unit_test(test_slow_answers_do_not_delay),
         cmocka_unit_test(test_signs_of_life),
         cmocka_unit_test(test_return_flushes_all),
         cmocka_unit_test(test_tells_its_states),

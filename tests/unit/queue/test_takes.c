@@ -1,6 +1,10 @@
 /* What window.c and queue.c promise: turns, order, flush, pages, results, undefined queues. */
 #include "helper_world.h"
 
+#include "queue_priv.h"
+
+#include <stdio.h>
+
 static void fill(struct world *world, const char *lane, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -261,6 +265,105 @@ static void test_flush_of_a_queue(void **state)
     world_close(&world);
 }
 
+/* A job that appears behind the flush's cursor is for the flush, if it was not tried since. */
+static void test_flush_goes_back(void **state)
+{
+    for (int moment = 0; moment < 3; moment++) {
+        uint64_t session = 0;
+        struct queue *queue = ready_queue(&session);
+        struct queue_job disk[2], out[2];
+        struct queue_action action;
+        struct pn_str lane;
+        int64_t again_ms;
+        bool close;
+
+        (void)state;
+        disk[1] = job_of(1, WORLD_START + PN_MINUTES(20));
+        disk[0] = job_of(2, WORLD_START + PN_MINUTES(10));
+        assert_true(queue_flush(queue, PN_STR("alpha.example"), WORLD_START + 100));
+        /* The page that reaches the end does not have the job yet. */
+        while (queue_next(queue, WORLD_START + 100, &action, &again_ms)) {
+            if (action.kind != QUEUE_READ) {
+                continue;
+            }
+            if (moment == 0 && action.until_ms > WORLD_START + 100) {
+                queue_job_added(queue, PN_STR("alpha.example"), &disk[0], WORLD_START + 100);
+            }
+            queue_page(queue, action.queue, 0, &disk[1], action.until_ms > WORLD_START + 100,
+                       true, WORLD_START + 100);
+            if (action.until_ms > WORLD_START + 100) {
+                break;
+            }
+        }
+        if (moment == 1) {
+            queue_job_added(queue, PN_STR("alpha.example"), &disk[0], WORLD_START + 100);
+        } else if (moment == 2) {
+            disk[0].last_try_ms = WORLD_START + 100;
+            queue_job_added(queue, PN_STR("alpha.example"), &disk[0], WORLD_START + 100);
+        }
+        answer(queue, disk, 2, WORLD_START + 200);
+        assert_int_equal(queue_take(queue, session, 2, out, &lane, &close, WORLD_START + 200),
+                         moment < 2 ? 2 : 1);
+        queue_free(&queue);
+    }
+}
+
+/* The question for the next due time is answered by the notice that comes meanwhile, too. */
+static void test_looks_for_the_next(void **state)
+{
+    uint64_t session = 0;
+    struct queue *queue = ready_queue(&session);
+    struct queue_job due = job_of(1, WORLD_START);
+    struct queue_job late = job_of(2, WORLD_START + PN_MINUTES(9));
+    struct queue_job soon = job_of(3, WORLD_START + PN_MINUTES(5));
+    int64_t now_ms = WORLD_START + 100, again_ms = 0;
+    struct queue_action action;
+    unsigned looks = 0;
+
+    (void)state;
+    due.last_try_ms = 1; /* so it is not fresh, and has to be read */
+    queue_job_added(queue, PN_STR("alpha.example"), &due, now_ms);
+    while (queue_next(queue, now_ms, &action, &again_ms)) {
+        if (action.kind == QUEUE_READ && action.limit == QUEUE_LOOK_JOBS) {
+            looks++;
+            queue_job_added(queue, PN_STR("alpha.example"), &soon, now_ms);
+            queue_page(queue, action.queue, 0, &late, 1, true, now_ms);
+        } else if (action.kind == QUEUE_READ) {
+            queue_page(queue, action.queue, 0, &due, action.from_due_ms <= due.due_ms, true,
+                       now_ms);
+        }
+    }
+    assert_int_equal(looks, 1);
+    assert_int_equal(again_ms, soon.due_ms);
+    queue_free(&queue);
+}
+
+/* More queues of one destination than there is room for take turns in memory. */
+static void test_many_queues_wait_for_room(void **state)
+{
+    struct world world;
+    char name[32];
+
+    (void)state;
+    world_open(&world, 12);
+    world.delay_ms = 3;
+    for (int i = 0; i < WORLD_LANES; i++) {
+        (void)snprintf(name, sizeof name, "l%02d.example", i);
+        for (int n = 0; n < 300; n++) {
+            (void)world_preset(&world, name, world_job(&world, world.now_ms));
+        }
+        world_define(&world, name, "primary");
+        world_counted(&world, name);
+    }
+    for (int i = 0; i < 400; i++) {
+        world_run(&world, 100);
+        assert_in_range(world.queue->known, 0,
+                        QUEUE_DEST_JOBS + QUEUE_READS_MAX * QUEUE_PAGE / 2);
+    }
+    assert_int_equal(world.peer.done, WORLD_LANES * 300);
+    world_close(&world);
+}
+
 static void test_success_after_ten_4xx_flushes(void **state)
 {
     for (unsigned laters = 9; laters <= 10; laters++) {
@@ -454,6 +557,9 @@ int main(void)
         cmocka_unit_test(test_in_doubt_comes_alone),
         cmocka_unit_test(test_results),
         cmocka_unit_test(test_flush_of_a_queue),
+        cmocka_unit_test(test_flush_goes_back),
+        cmocka_unit_test(test_looks_for_the_next),
+        cmocka_unit_test(test_many_queues_wait_for_room),
         cmocka_unit_test(test_success_after_ten_4xx_flushes),
         cmocka_unit_test(test_retries_when_due),
         cmocka_unit_test(test_undefined_queue),

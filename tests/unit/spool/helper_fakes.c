@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the loop ------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------- */
 
 static bool on_post(struct loop *port, struct loop_task *task)
 {
@@ -51,7 +51,7 @@ bool fake_loop_run(struct fake_loop *loop)
     return any;
 }
 
-/* ---- the store ------------------------------------------------------------------------ */
+/* ---- the store --------------------------------------------------------------------------- */
 
 struct fake_change {
     struct pn_buf key, value;
@@ -481,7 +481,7 @@ void fake_store_heal(struct fake_store *store)
     }
 }
 
-/* ---- files ---------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------- */
 
 static struct fake_files *files_of(struct files *port)
 {
@@ -618,7 +618,7 @@ void fake_files_fini(struct fake_files *files)
     }
 }
 
-/* ---- cryptography --------------------------------------------------------------------- */
+/* ---- cryptography ------------------------------------------------------------------------ */
 
 static uint64_t mix(uint64_t sum, struct pn_str s)
 {

@@ -88,7 +88,7 @@ static void stop(struct process *process)
     test_loop_fini(&process->loop);
 }
 
-/* ---- the one that is killed ------------------------------------------------------------- */
+/* ---- the one that is killed -------------------------------------------------------------- */
 
 struct sender {
     struct process *process;
@@ -182,8 +182,7 @@ static void send_until_killed(const char *path, int report, unsigned first)
     _exit(0);
 }
 
-/* ---- the one that looks -------------------------------------------------------------------
- */
+/* ---- the one that looks ------------------------------------------------------------------ */
 
 struct look {
     struct process *process;

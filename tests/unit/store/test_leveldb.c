@@ -451,7 +451,7 @@ static void test_requests_of_an_ended_loop_are_dropped(void **state)
     test_loop_fini(&gone);
 }
 
-/* ---- failures: a limit on the size of files makes every append and every open fail ---- */
+/* ---- failures: a limit on the size of files makes every append and every open fail ------- */
 
 static void break_disk(void)
 {
@@ -605,7 +605,7 @@ static void test_writes_without_a_loop(void **state)
     sem_destroy(&homeless.answered);
 }
 
-/* ---- opening -------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------- */
 
 static void test_keeps_a_second_one_out(void **state)
 {

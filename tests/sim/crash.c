@@ -1,0 +1,292 @@
+/*
+ * crash.c - power is cut after each store operation of a scenario in turn, and each fails
+ * in turn, alone and with those that follow it.
+ *
+ * A scenario runs once without a fault, which counts its operations; then once more for
+ * each operation and each kind of fault. In the end the primary is up, and every message
+ * that was answered 250 has been delivered or parked; the harness sees to it that nothing
+ * was delivered of what was answered no, and that each duplicate has its reason.
+ *
+ *     crash [-v SCENARIO FAULT N]
+ */
+#include "sim.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define HOST "mx1.example.net"
+
+/* ---- scenarios: each is a few seconds of life -------------------------------------------- */
+
+static void run_hold(struct sim *sim)
+{
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_run(sim, PN_SECONDS(1));
+    for (int i = 0; i < 4; i++) {
+        sim_submit(sim, "a@here.example", "b@example.net");
+        sim_run(sim, 40);
+    }
+    sim_run(sim, PN_SECONDS(3));
+}
+
+/* Several at once, so that a batch has many. */
+static void run_crowd(struct sim *sim)
+{
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_submit_many(sim, "example.net", 40, 10);
+    sim_run(sim, PN_SECONDS(5));
+}
+
+/* Bodies of several chunks, by DATA and by BDAT; one sender vanishes in the middle. */
+static void run_large(struct sim *sim)
+{
+    struct sim_client_options bdat = {.bdat = true, .pipelining = true};
+    struct sim_client_options gone = {.vanish_after = 400000, .resets = true};
+    size_t first = sim_mail_new(sim, "a@here.example", "b@example.net", 600000);
+
+    sim_mail_new(sim, "a@here.example", "c@example.net", 300000);
+    sim_mail_new(sim, "a@here.example", "d@example.net", 700000);
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_send(sim, first, 1, NULL);
+    sim_send(sim, first + 1, 1, &bdat);
+    sim_send(sim, first + 2, 1, &gone);
+    sim_run(sim, PN_SECONDS(4));
+}
+
+static void run_drain(struct sim *sim)
+{
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_submit_many(sim, "example.net", 20, 4);
+    sim_run(sim, PN_SECONDS(5));
+    sim_reach(sim, HOST, SIM_UP);
+    sim_run(sim, PN_SECONDS(12));
+}
+
+/* The primary is up: mail comes in and goes out at the same time. */
+static void run_through(struct sim *sim)
+{
+    for (int i = 0; i < 6; i++) {
+        sim_submit_many(sim, "example.net", 3, 3);
+        sim_run(sim, 300);
+    }
+    sim_run(sim, PN_SECONDS(2));
+}
+
+static const char *pick(void *owner, struct sim_server *server, enum sim_verb verb,
+                        struct pn_str arg)
+{
+    (void)owner;
+    (void)server;
+    if (verb != SIM_RCPT) {
+        return NULL;
+    }
+    if (pn_str_starts(arg, PN_STR("no"))) {
+        return "550 5.1.1 There is no such person";
+    }
+    return pn_str_starts(arg, PN_STR("later")) ? "450 4.2.0 Not now" : NULL;
+}
+
+/* Each recipient has its own fate: delivered, parked, kept. */
+static void run_fates(struct sim *sim)
+{
+    sim_server(sim, HOST)->on_verb = pick;
+    for (int i = 0; i < 3; i++) {
+        size_t number = sim_mail_new(sim, "a@here.example",
+                                     "b@example.net no@example.net later@example.net", 400);
+
+        sim_send(sim, number, 1, NULL);
+        sim_run(sim, 200);
+    }
+    sim_run(sim, PN_MINUTES(6));
+    sim_server(sim, HOST)->on_verb = NULL;
+    sim_run(sim, PN_SECONDS(1));
+}
+
+/* Two domains, so that a message has two jobs. */
+static void run_two_jobs(struct sim *sim)
+{
+    sim_reach(sim, HOST, SIM_REFUSED);
+    for (int i = 0; i < 4; i++) {
+        size_t number = sim_mail_new(sim, "a@here.example", "b@example.net c@example.org", 400);
+
+        sim_send(sim, number, 1, NULL);
+        sim_run(sim, 100);
+    }
+    sim_run(sim, PN_SECONDS(2));
+    sim_reach(sim, HOST, SIM_UP);
+    sim_run(sim, PN_SECONDS(8));
+}
+
+static void run_expiry(struct sim *sim)
+{
+    sim_domain(sim, "example.net", "target = {\"" HOST "\"}\nhold = \"1h\"");
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_submit_many(sim, "example.net", 5, 2);
+    sim_run(sim, PN_MINUTES(62));
+}
+
+/* A stop and a start; what it finds is from before. */
+static void run_stop(struct sim *sim)
+{
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_submit_many(sim, "example.net", 10, 2);
+    sim_run(sim, PN_SECONDS(3));
+    if (sim_is_up(sim)) {
+        sim_stop(sim);
+    }
+    sim_run(sim, PN_SECONDS(3));
+    sim_start_if_off(sim);
+    sim_reach(sim, HOST, SIM_UP);
+    sim_run(sim, PN_SECONDS(8));
+}
+
+/* It has just lost power with a body half written; sweeping up may be cut too. */
+static void run_twice(struct sim *sim)
+{
+    struct sim_client_options slow = {.pause_ms = 20};
+    size_t number = sim_mail_new(sim, "a@here.example", "b@example.net", 600000);
+
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_submit_many(sim, "example.net", 5, 2);
+    sim_send(sim, number, 1, &slow);
+    sim_run(sim, 2500);
+    if (sim_is_up(sim)) {
+        sim_crash(sim, 1000);
+    }
+    sim_run(sim, PN_SECONDS(3));
+    sim_reach(sim, HOST, SIM_UP);
+    sim_run(sim, PN_SECONDS(8));
+}
+
+struct scenario {
+    const char *name;
+    void (*run)(struct sim *sim);
+    bool encrypt;
+};
+
+static const struct scenario scenarios[] = {
+    {"hold", run_hold, false},     {"crowd", run_crowd, false},
+    {"large", run_large, false},   {"large, encrypted", run_large, true},
+    {"drain", run_drain, false},   {"through", run_through, false},
+    {"fates", run_fates, false},   {"two jobs", run_two_jobs, false},
+    {"expiry", run_expiry, false}, {"stop", run_stop, false},
+    {"twice", run_twice, false},   {"drain, encrypted", run_drain, true},
+};
+
+/* ---- runs
+ * ------------------------------------------------------------------------------------ */
+
+static const struct {
+    const char *name;
+    enum sim_fault fault;
+    uint64_t span;
+} faults[] = {
+    {"cut", SIM_POWER_CUT, 1},
+    {"fail", SIM_FAIL, 1},
+    {"fail 5", SIM_FAIL, 5},
+};
+
+struct run {
+    const struct scenario *scenario;
+    size_t fault; /* SIZE_MAX: none */
+    uint64_t n;
+    bool verbose;
+    uint64_t operations, duplicates; /* out, of this process */
+};
+
+static void run_one(struct run *run)
+{
+    struct sim_options options = {
+        .encrypt = run->scenario->encrypt, .verbose = run->verbose, .no_checks = true};
+    struct sim *sim = sim_new(1000 + run->n, &options);
+
+    sim_host(sim, HOST, "192.0.2.1");
+    sim_host(sim, "mx2.example.org", "192.0.2.2");
+    sim_domain(sim, "example.net", "target = {\"" HOST "\"}");
+    sim_domain(sim, "example.org", "target = {\"mx2.example.org\"}");
+    if (run->fault == SIZE_MAX) {
+        sim_fault_at(sim, SIM_NO_FAULT, 0, 0);
+    } else {
+        sim_fault_at(sim, faults[run->fault].fault, run->n, PN_SECONDS(2));
+        sim_fault_span(sim, faults[run->fault].span);
+    }
+    run->scenario->run(sim);
+    run->operations = sim_store_operations(sim);
+    sim_fault_at(sim, SIM_NO_FAULT, 0, 0);
+    sim_run(sim, PN_SECONDS(5));
+    sim_server(sim, HOST)->on_verb = NULL;
+    sim_reach(sim, HOST, SIM_UP);
+    sim_settle(sim, PN_HOURS(2), true);
+    run->duplicates = sim_duplicates(sim);
+    sim_free(&sim);
+}
+
+static void run_isolated(void *arg)
+{
+    run_one(arg);
+}
+
+static void test_scenario(void **state)
+{
+    struct run run = {.scenario = *state, .fault = SIZE_MAX};
+    uint64_t operations;
+    size_t failed = 0;
+
+    run_one(&run);
+    operations = run.operations;
+    assert_true(operations > 5);
+    assert_int_equal(run.duplicates, 0);
+    for (size_t fault = 0; fault < sizeof faults / sizeof *faults; fault++) {
+        for (uint64_t n = 1; n <= operations + 3; n++) {
+            run.fault = fault;
+            run.n = n;
+            if (!sim_isolated(run_isolated, &run)) {
+                print_error("FAILED: crash -v \"%s\" \"%s\" %llu\n", run.scenario->name,
+                            faults[fault].name, (unsigned long long)n);
+                failed++;
+            }
+        }
+    }
+    print_message("%s: %llu operations\n", run.scenario->name, (unsigned long long)operations);
+    assert_int_equal(failed, 0);
+}
+
+static int run_named(const char *scenario, const char *fault, const char *n)
+{
+    struct run run = {.verbose = true, .n = strtoull(n, NULL, 10)};
+
+    for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
+        if (strcmp(scenarios[i].name, scenario) == 0) {
+            run.scenario = &scenarios[i];
+        }
+    }
+    for (run.fault = 0; run.fault < sizeof faults / sizeof *faults; run.fault++) {
+        if (strcmp(faults[run.fault].name, fault) == 0 && run.scenario) {
+            run_one(&run);
+            return 0;
+        }
+    }
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    struct CMUnitTest tests[sizeof scenarios / sizeof *scenarios];
+
+    if (argc == 5) {
+        return run_named(argv[2], argv[3], argv[4]);
+    }
+    for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
+        tests[i] = (struct CMUnitTest){.name = scenarios[i].name,
+                                       .test_func = test_scenario,
+                                       .initial_state = (void *)(uintptr_t)&scenarios[i]};
+    }
+    return cmocka_run_group_tests_name("crash", tests, NULL, NULL);
+}

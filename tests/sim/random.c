@@ -1,0 +1,375 @@
+/*
+ * random.c - a world, a few days of its life, and everything that can go wrong, from a seed.
+ *
+ * The seed decides domains and their servers, latencies, who sends what, outages of each
+ * kind, what servers answer, power cuts, failing disks, clock steps, restarts, and what the
+ * operator does. In the end all trouble is over and the world is given the time it needs:
+ * every message that was answered 250 must have been delivered or parked.
+ *
+ *     random [-v] [SEED [COUNT]]      also SIM_SEEDS=COUNT
+ *
+ * Without arguments: 200 seeds from 1 on. Each runs in a process of its own, so that one
+ * that fails does not hide the others; what is printed is enough to replay it.
+ */
+#include "sim.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DOMAINS_MOST 6
+#define HOSTS_MOST   4
+#define SEEDS        200
+
+struct world {
+    struct sim *sim;
+    size_t domain_count, host_count;
+    char domains[DOMAINS_MOST][64];
+    char hosts[HOSTS_MOST][64];
+    bool removed[DOMAINS_MOST];
+    bool broken, full, low;
+};
+
+static uint64_t below(struct world *world, uint64_t n)
+{
+    return pn_rand_below(sim_rand(world->sim), n);
+}
+
+static bool chance(struct world *world, unsigned permille)
+{
+    return sim_chance(world->sim, permille);
+}
+
+/* ---- the beginning ----------------------------------------------------------------------- */
+
+static void define(struct world *world, size_t d)
+{
+    const char *first = world->hosts[below(world, world->host_count)];
+    const char *second = world->hosts[below(world, world->host_count)];
+    char text[512];
+
+    (void)snprintf(text, sizeof text,
+                   "target = {\"%s\"%s%s%s}\nsessions = %u\nmessages_per_session = %u\n"
+                   "recipients_per_transaction = %u\nhold = \"%u"
+                   "d\"\n",
+                   first, strcmp(first, second) != 0 ? ", \"" : "",
+                   strcmp(first, second) != 0 ? second : "",
+                   strcmp(first, second) != 0 ? "\"" : "", 1 + (unsigned)below(world, 20),
+                   1 + (unsigned)below(world, 50), 1 + (unsigned)below(world, 5),
+                   30 + (unsigned)below(world, 30));
+    sim_domain(world->sim, world->domains[d], text);
+    world->removed[d] = false;
+}
+
+static void make(struct world *world)
+{
+    world->host_count = 1 + below(world, HOSTS_MOST);
+    world->domain_count = 1 + below(world, DOMAINS_MOST);
+    for (size_t h = 0; h < world->host_count; h++) {
+        char ip[32];
+        struct sim_server *server;
+
+        (void)snprintf(world->hosts[h], sizeof world->hosts[h], "mx%zu.example.net", h);
+        (void)snprintf(ip, sizeof ip, chance(world, 200) ? "2001:db8::%zu" : "192.0.2.%zu",
+                       h + 1);
+        server = sim_host(world->sim, world->hosts[h], ip);
+        server->capabilities = (unsigned)below(world, SIM_CAPABILITIES + 1);
+        server->trickle = chance(world, 100);
+        server->sessions_max = chance(world, 200) ? 1 + (unsigned)below(world, 5) : 0;
+        server->messages_max = chance(world, 200) ? 1 + (unsigned)below(world, 20) : 0;
+        server->die_keeps = chance(world, 500);
+        for (size_t v = 0; v < SIM_VERBS; v++) {
+            server->delays_ms[v] = chance(world, 100) ? (int64_t)below(world, 3000) : 0;
+        }
+    }
+    for (size_t d = 0; d < world->domain_count; d++) {
+        (void)snprintf(world->domains[d], sizeof world->domains[d], "d%zu.example.org", d);
+        define(world, d);
+    }
+    sim_latency(world->sim, 0, (int64_t)below(world, 100));
+    sim_cut(world->sim, chance(world, 300) ? 1 + below(world, 200) : 20000);
+    sim_disk_slow(world->sim, 1 + (int64_t)below(world, chance(world, 200) ? 2000 : 20));
+}
+
+/* ---- what happens --------------------------------------------------------------------------
+ */
+
+static size_t draw_octets(struct world *world)
+{
+    switch (below(world, 12)) {
+    case 0:
+        return 100000 + below(world, 500000);
+    case 1:
+        return 262144 - 400 + below(world, 800);
+    case 2:
+        return 5000 + below(world, 50000);
+    default:
+        return 200 + below(world, 3000);
+    }
+}
+
+static void send_mail(struct world *world)
+{
+    struct sim_client_options options = {
+        .pipelining = chance(world, 500),
+        .bdat = chance(world, 300),
+        .pause_ms = chance(world, 100) ? (int64_t)below(world, 2000) : 0,
+        .resets = chance(world, 500)};
+    size_t count = 1 + below(world, chance(world, 100) ? 30 : 4), first = 0;
+
+    if (chance(world, 30)) {
+        options.vanish_after = 1 + below(world, 300000);
+    }
+    for (size_t i = 0; i < count; i++) {
+        char recipients[600] = "";
+        size_t n = 1 + below(world, chance(world, 200) ? 8 : 2), number;
+
+        for (size_t r = 0; r < n; r++) {
+            size_t len = strlen(recipients);
+
+            (void)snprintf(recipients + len, sizeof recipients - len, "%su%zu.%zu@%s",
+                           r > 0 ? " " : "", sim_mails(world->sim), r,
+                           world->domains[below(world, world->domain_count)]);
+        }
+        number = sim_mail_new(world->sim, chance(world, 100) ? "" : "a@sender.example",
+                              recipients, draw_octets(world));
+        first = first ? first : number;
+    }
+    sim_send(world->sim, first, count, &options);
+}
+
+/* About one recipient in ten gets this, by its address. */
+static const char *moody(void *owner, struct sim_server *server, enum sim_verb verb,
+                         struct pn_str arg)
+{
+    static const char *const words[] = {"450 4.2.1 Greylisted, come back",
+                                        "550 5.1.1 There is no such person",
+                                        "452 4.5.3 Too many recipients"};
+    uint64_t draw = pn_rand_below(sim_rand(server->sim), 100);
+
+    (void)owner;
+    (void)arg;
+    if (verb == SIM_RCPT && draw < 10) {
+        return words[draw % 3];
+    }
+    if (verb == SIM_DOT && draw < 6) {
+        return draw < 3 ? "451 4.3.0 Later, please" : "554 5.6.0 Not like this";
+    }
+    return verb == SIM_MAIL && draw < 2 ? "421 4.3.2 Going away" : NULL;
+}
+
+static void trouble_server(struct world *world)
+{
+    static const char *const greetings[] = {NULL, "421 4.3.2 Busy", "554 5.3.2 No service"};
+    const char *host = world->hosts[below(world, world->host_count)];
+    struct sim_server *server = sim_server(world->sim, host);
+
+    switch (below(world, 9)) {
+    case 0:
+    case 1:
+    case 2:
+        sim_reach(world->sim, host, (enum sim_reach)below(world, SIM_GARBAGE + 1));
+        break;
+    case 3:
+        server->die_after_dot = (unsigned)below(world, 5);
+        break;
+    case 4:
+        server->die_in_text = (unsigned)below(world, 5);
+        break;
+    case 5:
+        server->on_verb = server->on_verb ? NULL : moody;
+        break;
+    case 6:
+        sim_peer(world->sim, host, "CONNECT", greetings[below(world, 3)]);
+        break;
+    case 7:
+        server->mute_after_dot = !server->mute_after_dot;
+        break;
+    default:
+        sim_dns_status(world->sim, host,
+                       chance(world, 500) ? RESOLVER_TEMPFAIL : RESOLVER_FOUND);
+        break;
+    }
+}
+
+static void trouble_disk(struct world *world)
+{
+    switch (below(world, 6)) {
+    case 0:
+        sim_fault_at(world->sim, SIM_POWER_CUT, 1 + below(world, 40),
+                     (int64_t)below(world, 100000));
+        break;
+    case 1:
+    case 2:
+        sim_fault_at(world->sim, SIM_FAIL, 1 + below(world, 40), 0);
+        sim_fault_span(world->sim, 1 + below(world, 6));
+        break;
+    case 3:
+        world->broken = !world->broken;
+        sim_store_break(world->sim, world->broken);
+        break;
+    case 4:
+        world->full = !world->full;
+        sim_disk_full(world->sim, world->full);
+        break;
+    default:
+        world->low = !world->low;
+        sim_disk_free(world->sim, world->low ? 1000000 : UINT64_C(50) << 30);
+        break;
+    }
+}
+
+static void operate(struct world *world)
+{
+    size_t d = below(world, world->domain_count);
+
+    switch (below(world, 6)) {
+    case 0:
+        sim_hold(world->sim, world->domains[d], true);
+        break;
+    case 1:
+    case 2:
+        sim_hold(world->sim, world->domains[d], false);
+        break;
+    case 3:
+        (void)sim_flush(world->sim, chance(world, 500) ? "" : world->domains[d]);
+        break;
+    case 4:
+        define(world, d);
+        break;
+    default:
+        sim_domain_remove(world->sim, world->domains[d]);
+        world->removed[d] = true;
+        break;
+    }
+}
+
+static void end_daemon(struct world *world)
+{
+    if (!sim_is_up(world->sim)) {
+        sim_start_if_off(world->sim);
+    } else if (chance(world, 500)) {
+        sim_crash(world->sim, chance(world, 800) ? (int64_t)below(world, 60000) : -1);
+    } else {
+        sim_stop(world->sim);
+    }
+}
+
+static void step(struct world *world)
+{
+    static const int64_t most_ms[] = {100, 5000, 60000, 3600000, 43200000};
+    uint64_t draw = below(world, 100);
+
+    if (draw < 50) {
+        send_mail(world);
+    } else if (draw < 72) {
+        trouble_server(world);
+    } else if (draw < 82) {
+        trouble_disk(world);
+    } else if (draw < 92) {
+        operate(world);
+    } else if (draw < 96) {
+        end_daemon(world);
+    } else {
+        sim_step_clock(world->sim, (int64_t)below(world, PN_DAYS(6)) - PN_DAYS(3));
+    }
+    sim_run(world->sim, (int64_t)below(world, (uint64_t)most_ms[below(world, 5)]));
+}
+
+/* All trouble ends. */
+static void mend(struct world *world)
+{
+    struct sim *sim = world->sim;
+
+    sim_fault_at(sim, SIM_NO_FAULT, 0, 0);
+    sim_store_break(sim, false);
+    sim_disk_full(sim, false);
+    sim_disk_free(sim, UINT64_C(50) << 30);
+    sim_run(sim, PN_MINUTES(2));
+    sim_start_if_off(sim);
+    sim_run(sim, PN_SECONDS(10));
+    for (size_t h = 0; h < world->host_count; h++) {
+        struct sim_server *server = sim_server(sim, world->hosts[h]);
+
+        server->on_verb = NULL;
+        server->die_after_dot = 0;
+        server->die_in_text = 0;
+        server->mute_after_dot = false;
+        sim_peer(sim, world->hosts[h], "CONNECT", NULL);
+        sim_dns_status(sim, world->hosts[h], RESOLVER_FOUND);
+        sim_reach(sim, world->hosts[h], SIM_UP);
+    }
+    for (size_t d = 0; d < world->domain_count; d++) {
+        if (world->removed[d]) {
+            define(world, d);
+        }
+        sim_hold(sim, world->domains[d], false);
+    }
+    sim_run(sim, PN_SECONDS(10));
+    (void)sim_flush(sim, "");
+}
+
+/* ---- seeds
+ * ------------------------------------------------------------------------------------ */
+
+struct job {
+    uint64_t seed;
+    bool verbose;
+};
+
+static void run_seed(void *arg)
+{
+    const struct job *job = arg;
+    struct pn_rand rand;
+    struct sim_options options = {.verbose = job->verbose};
+    struct world world = {0};
+    size_t steps;
+
+    pn_rand_init(&rand, job->seed);
+    options.encrypt = pn_rand_below(&rand, 4) == 0;
+    options.no_checks = pn_rand_below(&rand, 4) != 0; /* they take most of the time */
+    options.workers = 1 + pn_rand_below(&rand, 4);
+    options.conf = pn_rand_below(&rand, 4) == 0 ? "memory = 16M\n" : NULL;
+    world.sim = sim_new(job->seed, &options);
+    make(&world);
+    steps = 20 + below(&world, 80);
+    for (size_t i = 0; i < steps; i++) {
+        step(&world);
+    }
+    mend(&world);
+    sim_settle(world.sim, PN_DAYS(2), true);
+    if (job->verbose) {
+        printf("%zu mails, %zu accepted, %zu delivered whole, %llu duplicates, %.1f days\n",
+               sim_mails(world.sim), sim_accepted(world.sim), sim_delivered(world.sim),
+               (unsigned long long)sim_duplicates(world.sim),
+               (double)sim_now(world.sim) / 86400000);
+    }
+    sim_free(&world.sim);
+}
+
+int main(int argc, char **argv)
+{
+    bool verbose = argc > 1 && strcmp(argv[1], "-v") == 0;
+    char **args = argv + 1 + verbose;
+    int count_of = argc - 1 - verbose;
+    const char *from_outside = getenv("SIM_SEEDS");
+    uint64_t first = count_of > 0 ? strtoull(args[0], NULL, 10) : 1;
+    uint64_t count = count_of > 1   ? strtoull(args[1], NULL, 10)
+                     : count_of > 0 ? 1
+                     : from_outside ? strtoull(from_outside, NULL, 10)
+                                    : SEEDS;
+    uint64_t failed = 0;
+
+    for (uint64_t i = 0; i < count; i++) {
+        struct job job = {.seed = first + i, .verbose = verbose};
+
+        if (!sim_isolated(run_seed, &job)) {
+            printf("FAILED: random -v %llu\n", (unsigned long long)job.seed);
+            (void)fflush(stdout);
+            failed++;
+        }
+    }
+    printf("%llu seeds, %llu failed\n", (unsigned long long)count, (unsigned long long)failed);
+    return failed == 0 ? 0 : 1;
+}
