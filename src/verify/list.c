@@ -14,6 +14,8 @@
  * watcher of the domains directory would not do: lists lie anywhere, also on file systems
  * that report no changes.
  */
+#include "postern/verify/list.h"
+
 #include "list_work_priv.h"
 
 #include "postern/base/assert.h"
