@@ -169,7 +169,7 @@ static void on_line(struct pn_log_sink *sink, enum pn_event event, struct pn_str
     (void)snprintf(world->said + used, sizeof world->said - used, "%.*s\n", PN_FMT(line));
 }
 
-/* FNV-1a, once for each octet of the result: the real one would have to be linked. */
+/* FNV-1a, mixed, once for each octet of the result: SHA-256 would have to be linked. */
 static void hash(const struct pn_str *parts, size_t count, uint8_t out[CRYPTO_HASH_OCTETS])
 {
     for (size_t lane = 0; lane < CRYPTO_HASH_OCTETS; lane++) {
@@ -180,7 +180,8 @@ static void hash(const struct pn_str *parts, size_t count, uint8_t out[CRYPTO_HA
                 sum = (sum ^ (unsigned char)parts[i].ptr[j]) * 0x100000001b3;
             }
         }
-        out[lane] = (uint8_t)(sum >> 32);
+        sum = (sum ^ (sum >> 30)) * 0xbf58476d1ce4e5b9;
+        out[lane] = (uint8_t)(sum >> 56);
     }
 }
 
