@@ -10,6 +10,7 @@
 
 #include "postern/base/mem.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -263,6 +264,49 @@ static void test_many_files(void **state)
     lists_check_find(world, "b", VERIFY_LIST_YES);
 }
 
+struct asker {
+    struct lists_world *world;
+    struct conf_domain *domain;
+    bool stop; /* atomic */
+    unsigned wrong;
+};
+
+/* Somebody who stands in every version of the list. */
+static void *ask_again_and_again(void *owner)
+{
+    struct asker *asker = owner;
+
+    while (!__atomic_load_n(&asker->stop, __ATOMIC_ACQUIRE)) {
+        asker->wrong += verify_lists_find(asker->world->lists, asker->domain, PN_STR("a")) !=
+                        VERIFY_LIST_YES;
+    }
+    return NULL;
+}
+
+/* Workers ask while lists are replaced and other domains come and go. */
+static void test_asked_by_a_worker(void **state)
+{
+    struct lists_world *world = *state;
+    struct asker asker = {.world = world};
+    pthread_t thread;
+
+    lists_put_file(world, "/l/a", PN_STR("a\n"));
+    lists_define(world, "example.org", FILE_LIST);
+    lists_pass(world, 0);
+    asker.domain = conf_domain_ref(
+        (struct conf_domain *)(uintptr_t)domains_find(world->domains, PN_STR("example.org")));
+    assert_int_equal(pthread_create(&thread, NULL, ask_again_and_again, &asker), 0);
+    for (unsigned i = 0; i < 200; i++) {
+        lists_put_file(world, "/l/a", i % 2 == 0 ? PN_STR("a\nb\n") : PN_STR("c\na\n"));
+        lists_define(world, "example.net", i % 2 == 0 ? FILE_LIST : NULL);
+        lists_pass(world, PN_SECONDS(7));
+    }
+    __atomic_store_n(&asker.stop, true, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(asker.wrong, 0);
+    conf_domain_unref(&asker.domain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +323,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wild_card, lists_setup, lists_teardown),
         cmocka_unit_test_setup_teardown(test_redefined, lists_setup, lists_teardown),
         cmocka_unit_test_setup_teardown(test_many_files, lists_setup, lists_teardown),
+        cmocka_unit_test_setup_teardown(test_asked_by_a_worker, lists_setup, lists_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
