@@ -101,6 +101,39 @@ static const char reload_text[] =
     ".Ql posternd --check\n"
     "reads the configuration, says what is wrong with it and ends.\n";
 
+static const char lists_text[] =
+    ".Ss Recipient lists\n"
+    "A list that\n"
+    ".Ic recipient_list\n"
+    "names has one entry on a line:\n"
+    ".Bl -tag -width Ds\n"
+    ".It Ar local Ns @ Ns Ar domain\n"
+    "An address of this domain, one of its\n"
+    ".Ic aliases ,\n"
+    "or, with\n"
+    ".Ic subdomains ,\n"
+    "a name below them.\n"
+    "Addresses of other domains are skipped, so several domains may share a list.\n"
+    ".It Ar local\n"
+    "A local part alone.\n"
+    ".It Li @ | @ Ns Ar domain\n"
+    "Every local part.\n"
+    ".El\n"
+    ".Pp\n"
+    "What follows\n"
+    ".Ql #\n"
+    "at the beginning of a line or after a blank is a comment.\n"
+    "Case, sub-addresses and quotes count as the domain's other options say.\n"
+    ".Pp\n"
+    "A file is read again when it has changed and stays the same for a second.\n"
+    "An address is fetched with what the server said about the last version (ETag,\n"
+    "Last-Modified); redirects are not followed, and 256 MiB are the most.\n"
+    "What was fetched is kept below the spool, for a start while the server is away.\n"
+    ".Pp\n"
+    "The last good list stays in force when a new one cannot be had, has no recipient of\n"
+    "the domain, or has more broken lines than good ones.\n"
+    "Until there was a good one, the list knows nothing and refuses nobody.\n";
+
 static const char main_tail[] = ".Sh FILES\n"
                                 ".Bl -tag -width Ds\n"
                                 ".It Pa /etc/postern/postern.conf\n"
@@ -267,6 +300,6 @@ int conf_write_domain_man(struct pn_buf *out)
 
     conf_write(&writer, "%s%s.Sh OPTIONS\n", domain_head, syntax_text);
     write_options(&writer, CONF_DOMAIN);
-    conf_write(&writer, "%s", domain_tail);
+    conf_write(&writer, "%s%s", lists_text, domain_tail);
     return writer.status;
 }
