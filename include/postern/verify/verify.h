@@ -17,12 +17,18 @@
 
 struct verify;
 
+/* How often each client network has made us ask targets; shared by all workers. */
+struct verify_rates;
+struct verify_rates *verify_rates_new(void);
+void verify_rates_free(struct verify_rates **rates);
+
 struct verify_deps {
     struct loop *loop;
     struct out_pool *pool;
     struct out_board *board;
     struct state *state;
-    struct verify_lists *lists; /* shared by all workers */
+    struct verify_lists *lists; /* shared by all workers; NULL: none is loaded */
+    struct verify_rates *rates; /* shared by all workers; NULL: this one counts for itself */
     const struct pn_log *log;
     uint64_t seed;
 };
