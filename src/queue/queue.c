@@ -311,6 +311,7 @@ struct queue_decision queue_result(struct queue *queue, uint64_t session_id, str
     }
     if (dest) {
         queue_dest_heard(queue, dest, verdict, took_ms, now_ms);
+        queue_parole_heard(queue, dest, session_id, verdict, now_ms);
     }
     return decision;
 }
@@ -418,6 +419,7 @@ static bool tell_event(struct queue *queue, struct queue_action *out)
                                  .state = event->state,
                                  .before = event->before,
                                  .lasted_ms = event->lasted_ms,
+                                 .parole = event->parole,
                                  .reason = event->reason};
     return true;
 }
