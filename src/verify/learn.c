@@ -82,7 +82,8 @@ void verify_learn(struct verify *verify, const struct conf_domain *domain, struc
     if (verify_local(domain, local, &compared)) {
         verify_teach(verify, domain, pn_buf_str(&compared),
                      meaning == VERIFY_SAYS_YES ? STATE_VALID : STATE_INVALID, source);
-        if (meaning == VERIFY_SAYS_YES) {
+        if (meaning == VERIFY_SAYS_YES && source != STATE_BY_SENDER &&
+            source != STATE_BY_IMPORT) { /* it was the target that took it */
             verify_target_note(verify, domain, pn_buf_str(&compared));
         }
     }

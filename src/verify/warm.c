@@ -154,7 +154,6 @@ static void step(struct verify_warming *warming)
         read_page(warming);
     } else if (warming->wanted == STATE_VALID) {
         warming->wanted = STATE_INVALID;
-        warming->end = false;
         pn_buf_clear(&warming->after);
         pn_buf_clear(&warming->due);
         read_page(warming);

@@ -303,6 +303,21 @@ static void test_many_questions_share_sessions(void **state)
     assert_int_equal(target_got(f, "RSET"), target_got(f, "MAIL"));
 }
 
+static void test_a_transaction_has_an_end(void **state)
+{
+    static const struct world_rule rules[] = {
+        COMMON, NO_RANDOM, {.verb = "RCPT", .reply = OK}, {0}};
+    struct fixture *f = *state;
+
+    target_rules(f, rules);
+    target_domain(f, "sessions = 1");
+    ask_many(f, 60);
+    target_run(f, PN_SECONDS(1));
+    assert_int_equal(f->peer->connections, 1);
+    assert_int_equal(target_got(f, "RCPT"), 61);
+    assert_int_equal(target_got(f, "MAIL"), 4);
+}
+
 /* Servers slow down, and then drop, who names many bad addresses in one session. */
 static void test_a_session_names_few_bad_addresses(void **state)
 {
@@ -337,6 +352,18 @@ static void test_addresses_in_utf8(void **state)
     assert_int_equal(target_got(f, "MAIL FROM:<> SMTPUTF8"), 1);
     assert_int_equal(target_got(f, "MAIL FROM:<>"), 2);
     assert_int_equal(target_got(f, "RCPT TO:<j\xc3\xb6rg@example.org>"), 1);
+}
+
+/* Who cannot be asked about is no hindrance to the others. */
+static void test_a_target_without_utf8(void **state)
+{
+    struct fixture *f = *state;
+
+    target_ask(f, 0, "j\xc3\xb6rg");
+    target_ask(f, 1, "anna");
+    target_run(f, 0);
+    assert_string_equal(target_told(f, 0), SILENT);
+    assert_string_equal(target_told(f, 1), VALID);
 }
 
 /* A warm session that the peer has closed, without our having seen it. */
@@ -488,8 +515,10 @@ int main(void)
         ROW(test_the_random_address_is_greylisted),
         ROW(test_the_same_question_is_put_once),
         ROW(test_many_questions_share_sessions),
+        ROW(test_a_transaction_has_an_end),
         ROW(test_a_session_names_few_bad_addresses),
         ROW(test_addresses_in_utf8),
+        ROW(test_a_target_without_utf8),
         ROW(test_a_dead_session_is_no_answer),
         ROW(test_harvest),
         ROW(test_each_network_pays),
