@@ -49,6 +49,11 @@ static void on_session(struct out_session *session, void *owner)
     while (out_session_next(session, &event)) {
         if (event.kind == OUT_EV_READY) {
             probe->answered = true;
+            if (deliver->deps.board) {
+                out_board_set_capabilities(deliver->deps.board, pn_str_z(probe->destination),
+                                           out_session_capabilities(session),
+                                           out_session_size_limit(session));
+            }
             log_probe(probe, PN_STR(""));
             queue_probed(deliver->queue, pn_str_z(probe->destination), true, PN_STR(""),
                          deliver_now_ms(deliver));
