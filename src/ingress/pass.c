@@ -63,13 +63,16 @@ static void put(struct session *session, bool clean)
     }
 }
 
-static void fail(struct session *session, enum pass_state state, struct pn_str reason)
+static void set_reason(struct pass *pass, struct pn_str reason)
 {
-    struct pass *pass = pass_of(session);
+    snprintf(pass->reason, sizeof pass->reason, "%.*s", PN_FMT(reason));
+}
 
-    snprintf(pass->reason, sizeof pass->reason, "%.*s", PN_FMT(reason)); /* the session's */
+/* FAILED or DOUBT; the reason is there. */
+static void lose(struct session *session, enum pass_state state)
+{
     put(session, false);
-    pass->state = state;
+    pass_of(session)->state = state;
     if (session->transaction->way == WAY_PASS) {
         session->transaction->way = WAY_HOLD;
     }
@@ -77,13 +80,13 @@ static void fail(struct session *session, enum pass_state state, struct pn_str r
 
 void ingress_pass_fail(struct session *session, const char *reason, ...)
 {
-    char text[PASS_REASON_MAX];
+    struct pass *pass = pass_of(session);
     va_list args;
 
     va_start(args, reason);
-    vsnprintf(text, sizeof text, reason, args);
+    vsnprintf(pass->reason, sizeof pass->reason, reason, args);
     va_end(args);
-    fail(session, PASS_FAILED, pn_str_z(text));
+    lose(session, PASS_FAILED);
 }
 
 void ingress_pass_doubt(struct session *session)
@@ -129,7 +132,8 @@ static void on_session(void *owner, struct out_session *got, struct pn_str reaso
     struct pass *pass = pass_of(session);
 
     if (!got) {
-        fail(session, PASS_FAILED, reason);
+        set_reason(pass, reason);
+        lose(session, PASS_FAILED);
         ingress_session_step(session);
         return;
     }
@@ -199,7 +203,9 @@ void ingress_pass_recipient(struct session *session)
         strcmp(pass->domain->destination, domain->destination) != 0) {
         ingress_pass_stop(session);
     }
-    if (pass->state == PASS_NONE) {
+    if (pass->state == PASS_OPEN && !pass->session) {
+        lose(session, PASS_FAILED);
+    } else if (pass->state == PASS_NONE) {
         pass->again = false;
         pass->since = session_loop(session)->now;
         ask_pool(session, domain);
@@ -213,6 +219,10 @@ void ingress_pass_data(struct session *session)
     struct pass *pass = pass_of(session);
 
     pn_assert(pass->state == PASS_OPEN);
+    if (!pass->session) {
+        lose(session, PASS_FAILED);
+        return;
+    }
     pass->state = PASS_DATA;
     out_session_live_data(pass->session);
 }
@@ -255,12 +265,10 @@ void ingress_pass_finish(struct session *session)
 
 static void on_closing(struct session *session)
 {
-    const struct pass *pass = pass_of(session);
-    char reason[SMTP_REPLY_TEXT_MAX + PASS_PEER_MAX + 16];
+    struct pass *pass = pass_of(session);
 
-    snprintf(reason, sizeof reason, "%s: 421 %s", pass->peer, pass->reply.text);
     if (!ask_again(session)) {
-        fail(session, PASS_FAILED, pn_str_z(reason));
+        ingress_pass_fail(session, "%s: 421 %s", pass->peer, pass->reply.text);
     }
 }
 
@@ -297,13 +305,31 @@ static void on_reply(struct session *session, const struct smtp_reply *reply)
     }
 }
 
+/*
+ * What was answered stays answered: a refusal, or a 250, that the connection did not survive
+ * has come all the same. Who wants to go on in an open transaction finds no session then.
+ */
 static void on_ended(struct session *session, struct pn_str reason)
 {
     struct pass *pass = pass_of(session);
-    bool doubt = pass->state == PASS_FINAL || pass->state == PASS_DOUBT;
 
-    if (!ask_again(session)) {
-        fail(session, doubt ? PASS_DOUBT : PASS_FAILED, reason);
+    if (ask_again(session)) {
+        return;
+    }
+    set_reason(pass, reason); /* which is the session's */
+    switch (pass->state) {
+    case PASS_OPEN:
+    case PASS_REFUSED:
+    case PASS_DONE:
+        put(session, false);
+        break;
+    case PASS_FINAL:
+    case PASS_DOUBT:
+        lose(session, PASS_DOUBT);
+        break;
+    default:
+        lose(session, PASS_FAILED);
+        break;
     }
 }
 
@@ -353,7 +379,9 @@ static void log_taken(const struct pn_log *log, const struct pn_id *id)
 static void late_free(struct late *late, bool clean)
 {
     DL_DELETE(late->ingress->late, late);
-    out_pool_put(late->ingress->deps.pool, late->session, clean);
+    if (late->session) {
+        out_pool_put(late->ingress->deps.pool, late->session, clean);
+    }
     for (size_t i = 0; i < late->queue_count; i++) {
         free(late->queues[i]);
     }
@@ -394,7 +422,8 @@ static struct late *late_new(struct session *session, int64_t due_ms)
     struct late *late = PN_NEW(struct late);
 
     late->ingress = session->ingress;
-    late->session = transaction->pass.session;
+    late->session = pass_of(session)->session;
+    pass_of(session)->session = NULL;
     late->id = transaction->envelope.id;
     late->due_ms = due_ms;
     late->log = session->log;
@@ -413,17 +442,12 @@ void ingress_pass_listen(struct session *session, int64_t due_ms)
     struct pass *pass = pass_of(session);
     struct late *late;
 
-    if (!pass->session) {
-        return;
-    }
-    late = late_new(session, due_ms);
-    pass->session = NULL;
-    if (pass->state == PASS_DONE) { /* it answered while we stored */
-        if (smtp_reply_ok(&pass->reply)) {
-            late_taken(late);
-        }
+    if (pass->state == PASS_DONE && smtp_reply_ok(&pass->reply)) {
+        late = late_new(session, due_ms); /* it answered while we stored */
+        late_taken(late);
         late_free(late, true);
-    } else {
+    } else if (pass->state == PASS_DOUBT && pass->session) {
+        late = late_new(session, due_ms);
         out_session_own(late->session, on_late_event, late);
     }
 }
