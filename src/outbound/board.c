@@ -19,12 +19,15 @@ struct place {
     char *destination;
     struct out_board_entry entry;
     unsigned sessions, wanted;
+    bool doubted;
+    struct place *next_doubt;
     UT_hash_handle hh;
 };
 
 struct out_board {
     pthread_mutex_t lock; /* guards what follows */
     struct place *places; /* by destination */
+    struct place *doubts;
 };
 
 struct out_board *out_board_new(void)
@@ -171,4 +174,34 @@ unsigned out_board_wanted(struct out_board *board, struct pn_str destination)
     wanted = place ? place->wanted : 0;
     pthread_mutex_unlock(&board->lock);
     return wanted;
+}
+
+void out_board_doubt(struct out_board *board, struct pn_str destination)
+{
+    struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = make_place(board, destination);
+    if (!place->doubted) {
+        place->doubted = true;
+        place->next_doubt = board->doubts;
+        board->doubts = place;
+    }
+    pthread_mutex_unlock(&board->lock);
+}
+
+bool out_board_next_doubt(struct out_board *board, struct pn_buf *out_destination)
+{
+    struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = board->doubts;
+    if (place) {
+        board->doubts = place->next_doubt;
+        place->doubted = false;
+    }
+    pthread_mutex_unlock(&board->lock);
+    pn_buf_clear(out_destination);
+    /* Places live as long as the board. */
+    return place && pn_buf_append_z(out_destination, place->destination) == 0;
 }

@@ -339,6 +339,7 @@ static void on_ended(struct entry *entry, const struct out_event *event)
 
     if (entry->state == ENTRY_OPENING) {
         be_patient(place, RETRY_MS);
+        out_board_doubt(place->pool->board, name_of(place));
         if (!has_hope(place, entry)) {
             answer_all(place, event->reason);
         }

@@ -241,6 +241,7 @@ static void enter_ramp(struct queue *queue, struct queue_dest *dest, int64_t now
 
 static void enter_stopped(struct queue *queue, struct queue_dest *dest)
 {
+    pn_heap_remove(&queue->probes, &dest->probe_node);
     queue_dest_drop(queue, dest);
     dest->owed = 0;
 }
@@ -281,6 +282,10 @@ void queue_dest_change(struct queue *queue, struct queue_dest *dest, enum queue_
         enter_held(queue, dest);
         break;
     case QUEUE_UNKNOWN:
+        if (dest->watched) {
+            queue_probe_watch(queue, dest, now_ms);
+        }
+        break;
     case QUEUE_UP:
         break;
     }

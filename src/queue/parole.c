@@ -48,7 +48,9 @@ void queue_parole_changed(struct queue_dest *dest, enum queue_state before, int6
 
     switch (dest->state) {
     case QUEUE_RAMP:
-        if (parole->on || before == QUEUE_DOWN || before == QUEUE_UNKNOWN) {
+        /* Mail that waits at our own start is as much at stake as after an outage; a first
+         * contact without mail is none. */
+        if (parole->on || before == QUEUE_DOWN || (before == QUEUE_UNKNOWN && dest->jobs > 0)) {
             begin(parole, now_ms);
         }
         break;

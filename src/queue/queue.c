@@ -162,6 +162,9 @@ void queue_define(struct queue *queue, struct pn_str name,
     lane->retry_min_ms = definition->retry_min_ms;
     lane->retry_max_ms = definition->retry_max_ms;
     lane->hold_ms = definition->hold_ms;
+    if (definition->watched) {
+        queue_probe_watch(queue, dest, now_ms);
+    }
     queue_dest_touch(queue, dest);
     queue_lane_schedule(queue, lane, now_ms);
     queue_sweep_schedule(queue, lane, now_ms);

@@ -208,6 +208,7 @@ struct queue_dest {
     uint64_t probes, failures, refused_sessions;
     struct queue_parole parole;
     bool probing;
+    bool watched; /* one of its queues is */
     bool in_todo;
     bool least_is_old; /* configured and per_session are to be computed again */
     char name[];
@@ -381,6 +382,8 @@ int64_t queue_parole_again_ms(const struct queue_dest *dest);
 /* ---- probe.c: when to ask, and how often in all ------------------------------------ */
 
 void queue_probe_outage(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
+/* Its state matters without mail: while it is UNKNOWN it is contacted. */
+void queue_probe_watch(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
 void queue_probe_want(struct queue *queue, struct queue_dest *dest, int64_t at_ms);
 bool queue_probe_next(struct queue *queue, int64_t now_ms, struct queue_action *out);
 int64_t queue_probe_again_ms(const struct queue *queue);

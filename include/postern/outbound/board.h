@@ -8,7 +8,7 @@
 #ifndef POSTERN_OUTBOUND_BOARD_H
 #define POSTERN_OUTBOUND_BOARD_H
 
-#include "postern/base/str.h"
+#include "postern/base/buf.h"
 #include "postern/queue/queue.h"
 
 struct out_board;
@@ -43,5 +43,14 @@ unsigned out_board_sessions(struct out_board *board, struct pn_str destination);
  * kept. A worker says so once, and takes it back. */
 void out_board_want_session(struct out_board *board, struct pn_str destination, bool wanted);
 unsigned out_board_wanted(struct out_board *board, struct pn_str destination);
+
+/*
+ * A destination that is thought to be up gave nobody a session: whoever finds out says so,
+ * and main, who asks for doubts every second, has it probed. Those that are not asked for
+ * are kept once each.
+ */
+void out_board_doubt(struct out_board *board, struct pn_str destination);
+/* False: there are none. */
+bool out_board_next_doubt(struct out_board *board, struct pn_buf *out_destination);
 
 #endif

@@ -54,6 +54,7 @@ struct queue_definition {
     unsigned messages_per_session;
     int64_t retry_min_ms, retry_max_ms; /* waits after a "not now" for a message */
     int64_t hold_ms;                    /* age at which a job expires */
+    bool watched; /* contacted without mail, too: clients' answers depend on its state */
 };
 /* NULL: no configuration names this queue any more. Its jobs are kept, HELD and shown. */
 void queue_define(struct queue *queue, struct pn_str name,
@@ -132,6 +133,9 @@ void queue_probed(struct queue *queue, struct pn_str destination, bool answers,
 
 /* A sign of life (ETRN, mail from the target itself): probe now, no more. */
 void queue_sign_of_life(struct queue *queue, struct pn_str name, int64_t now_ms);
+
+/* Somebody could not get a session to a destination that is thought to be up: ask it. */
+void queue_doubt(struct queue *queue, struct pn_str destination, int64_t now_ms);
 
 /* The operator. Name empty: all. false: there is no such queue or destination. */
 bool queue_flush(struct queue *queue, struct pn_str name, int64_t now_ms);
