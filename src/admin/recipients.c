@@ -362,15 +362,87 @@ static bool import_one(struct admin_ask *ask, const struct conf_domain *domain,
     return taken;
 }
 
+struct import_call {
+    struct admin_call call;
+    char name[MAIL_DOMAIN_MAX + 1];
+    struct state *state;
+    struct loop *loop;
+    unsigned rounds;
+    uint64_t imported;
+    json_t *answer;
+};
+
+static void on_round(void *owner, int status, size_t count);
+
+/*
+ * Waits until what was put is in the store, so that the next listing has it and no backlog
+ * grows beyond its bound. No local part is a blank: what is forgotten here is nobody, and
+ * it ends when the write that was under way has. By then all the rest is under way, for
+ * which a second round waits.
+ */
+static void next_round(struct import_call *import)
+{
+    import->rounds++;
+    state_answers_forget(import->state, import->loop, pn_str_z(import->name), PN_STR(" "),
+                         on_round, import);
+}
+
+static void on_round(void *owner, int status, size_t count)
+{
+    struct import_call *import = owner;
+    const struct admin *admin = import->call.admin;
+    struct httpd_request *request;
+
+    (void)count;
+    if (import->call.request && status == 0 && import->rounds < 2) {
+        next_round(import);
+        return;
+    }
+    request = admin_call_end(&import->call);
+    if (request && status != 0) {
+        admin_refuse_storage(request, status);
+    } else if (request) {
+        admin_log(admin, "recipients import", pn_str_z(import->name), import->imported);
+        admin_answer(request, 200, json_incref(import->answer));
+    }
+    json_decref(import->answer);
+    free(import);
+}
+
+static struct import_call *import_all(struct admin_ask *ask, const struct conf_domain *domain)
+{
+    struct import_call *import = PN_NEW(struct import_call);
+    const json_t *addresses = ask->terms.addresses;
+    json_t *broken = json_array();
+    json_t *item;
+    size_t index;
+
+    json_array_foreach(addresses, index, item)
+    {
+        struct pn_str text = {json_string_value(item), json_string_length(item)};
+
+        if (import_one(ask, domain, text)) {
+            import->imported++;
+        } else if (json_array_size(broken) < IMPORT_BROKEN) {
+            pn_assert(json_array_append_new(broken, json_integer((json_int_t)index)) == 0);
+        }
+    }
+    import->answer = json_object();
+    admin_json_put(import->answer, "imported", admin_json_u64(import->imported));
+    admin_json_put(import->answer, "broken_total",
+                   admin_json_u64(json_array_size(addresses) - import->imported));
+    admin_json_put(import->answer, "broken", broken);
+    (void)snprintf(import->name, sizeof import->name, "%s", domain->name);
+    import->state = ask->admin->deps.state;
+    import->loop = ask->admin->deps.out->loop;
+    return import;
+}
+
 void admin_import_answers(struct admin_ask *ask)
 {
     const struct conf_domain *domain = find_domain(ask);
     const json_t *addresses = ask->terms.addresses;
-    uint64_t imported = 0;
-    json_t *broken;
-    json_t *item;
-    json_t *json;
-    size_t index;
+    struct import_call *import;
 
     if (!domain || !has_state(ask)) {
         return;
@@ -380,23 +452,9 @@ void admin_import_answers(struct admin_ask *ask)
                      IMPORT_MAX);
         return;
     }
-    broken = json_array();
-    json_array_foreach(addresses, index, item)
-    {
-        struct pn_str text = {json_string_value(item), json_string_length(item)};
-
-        if (import_one(ask, domain, text)) {
-            imported++;
-        } else if (json_array_size(broken) < IMPORT_BROKEN) {
-            pn_assert(json_array_append_new(broken, json_integer((json_int_t)index)) == 0);
-        }
-    }
-    admin_log(ask->admin, "recipients import", pn_str_z(domain->name), imported);
-    json = json_object();
-    admin_json_put(json, "imported", admin_json_u64(imported));
-    admin_json_put(json, "broken_total", admin_json_u64(json_array_size(addresses) - imported));
-    admin_json_put(json, "broken", broken);
-    admin_answer(ask->request, 200, json);
+    import = import_all(ask, domain);
+    admin_call_begin(&import->call, ask);
+    next_round(import);
 }
 
 /* ---- forgotten -------------------------------------------------------------------- */

@@ -161,6 +161,7 @@ static void test_end_meanwhile(void **state)
         {"GET", PATH, ""},
         {"GET", PATH "/answers", ""},
         {"POST", PATH "/forget", "{\"all\":true}"},
+        {"POST", PATH "/import", "{\"addresses\":[\"a\"]}"},
     };
 
     (void)state;
@@ -173,6 +174,20 @@ static void test_end_meanwhile(void **state)
         rig_fini(&rig);
         assert_int_equal(rig.status, 503);
     }
+}
+
+/* What could not be stored is not said to be. */
+static void test_import_fails(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_init_whole(&rig, ASKS);
+    rig.store.state = STORE_REOPENING;
+    ask(&rig, "POST", PATH "/import", "", "{\"addresses\":[\"a\"]}");
+    assert_has(&rig, 503, "the store does not work right now");
+    rig.store.state = STORE_OPEN;
+    rig_fini(&rig);
 }
 
 static void test_show(void **state)
@@ -263,10 +278,15 @@ static void test_sources(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_import_list_forget), cmocka_unit_test(test_removed_domain),
-        cmocka_unit_test(test_import_is_bounded),  cmocka_unit_test(test_tests),
-        cmocka_unit_test(test_end_meanwhile),      cmocka_unit_test(test_show),
-        cmocka_unit_test(test_show_counts_all),    cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_import_list_forget),
+        cmocka_unit_test(test_removed_domain),
+        cmocka_unit_test(test_import_is_bounded),
+        cmocka_unit_test(test_tests),
+        cmocka_unit_test(test_import_fails),
+        cmocka_unit_test(test_end_meanwhile),
+        cmocka_unit_test(test_show),
+        cmocka_unit_test(test_show_counts_all),
+        cmocka_unit_test(test_sources),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
