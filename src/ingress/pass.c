@@ -204,7 +204,7 @@ void ingress_pass_recipient(struct session *session)
         ingress_pass_stop(session);
     }
     if (pass->state == PASS_OPEN && !pass->session) {
-        lose(session, PASS_FAILED);
+        lose(session, PASS_FAILED); /* and one that could not be had is not waited for again */
     } else if (pass->state == PASS_NONE) {
         pass->again = false;
         pass->since = session_loop(session)->now;

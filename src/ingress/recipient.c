@@ -120,8 +120,6 @@ static void alarm_loop(struct session *session, const struct conf_domain *domain
 static enum way find_way(struct session *session, const struct conf_domain *domain,
                          const struct out_board_entry *entry)
 {
-    const struct pass *pass = &session->transaction->pass;
-
     if (domain->when_up != CONF_WHEN_UP_PASS_THROUGH || !session->ingress->deps.pool ||
         entry->state != QUEUE_UP || entry->parole) {
         return WAY_HOLD;
@@ -130,9 +128,7 @@ static enum way find_way(struct session *session, const struct conf_domain *doma
         alarm_loop(session, domain);
         return WAY_HOLD;
     }
-    /* Who could not be had is not waited for once more. */
-    return pass->state == PASS_FAILED && same_destination(pass->domain, domain) ? WAY_HOLD
-                                                                                : WAY_PASS;
+    return WAY_PASS;
 }
 
 static bool holds_for(const struct transaction *transaction, const struct conf_domain *domain)

@@ -71,14 +71,7 @@ static const struct row rows[] = {
      1,
      0,
      NULL},
-    {"an empty BDAT",
-     "",
-     {{0}},
-     ENVELOPE "BDAT 0 LAST\r\nNOOP\r\n",
-     ENV_S "; 250 2.0.0; 250 2.0.0",
-     1,
-     0,
-     NULL},
+    {"an empty BDAT", "", {{0}}, ENVELOPE "BDAT 0 LAST\r\n", ENV_S "; 250 2.0.0", 1, 0, NULL},
     {"the same recipient twice is asked once",
      "",
      {{0}},
@@ -262,7 +255,7 @@ static const struct row rows[] = {
      "250 2.1.0; 550 5.1.1; 250 2.1.5; 354; 250 2.0.0",
      0,
      1,
-     NULL},
+     "EHLO mx2.example.net|MAIL FROM:<s@sender.test>|RCPT TO:<a@example.org>|RSET|"},
     {"accept", "when_up = accept", {{0}}, MESSAGE, ENV_S "; 354; 250 2.0.0", 0, 1, ""},
     {"accept, and nobody",
      "when_up = accept",
@@ -485,6 +478,26 @@ static void test_a_stale_session_is_replaced(void **state)
     world_free(&world);
 }
 
+/* Between two commands of the client's. */
+static void test_a_target_that_goes_between_recipients(void **state)
+{
+    struct world *world = world_new_live("", "");
+    struct client *client = hello(world);
+
+    (void)state;
+    target_rule(&world->target, "RCPT", "250 2.1.5 Ok\r\n", THEN_CLOSE);
+    assert_string_equal(client_say(client, ENVELOPE), ENV_S);
+    assert_string_equal(client_say(client, "RCPT TO:<nobody@example.org>\r\n"), "550 5.1.1");
+    assert_string_equal(client_say(client, "RCPT TO:<b@example.net>\r\n"), "452 4.5.3");
+    assert_string_equal(client_say(client, "RCPT TO:<b@example.org>\r\nDATA\r\n" TEXT),
+                        "250 2.1.5; 354; 250 2.0.0");
+    assert_int_equal(world->target.taken, 0);
+    assert_int_equal(world->job_count, 1);
+    assert_string_equal(world_message(world, 0),
+                        "a@example.org b@example.org|Subject: x\r\n\r\nhello\r\n");
+    world_free(&world);
+}
+
 /* ---- the end of the text ---------------------------------------------------------------- */
 
 /* Its 354 is the client's. */
@@ -699,6 +712,21 @@ static void test_a_long_text_is_written_and_deleted(void **state)
     world_free(&world);
 }
 
+static void test_a_draft_that_fails_ends_the_targets_session(void **state)
+{
+    struct world *world = world_new_live("", "");
+    struct client *client = hello(world);
+
+    (void)state;
+    assert_string_equal(client_say(client, ENVELOPE "DATA\r\n"), ENV_S "; 354");
+    world->store.failing = true;
+    send_long(client, 2000000);
+    assert_int_equal(world->target.open, 0);
+    assert_string_equal(client_say(client, ".\r\n"), "452 4.3.1");
+    assert_int_equal(world->target.ends, 0);
+    world_free(&world);
+}
+
 static void test_a_target_that_takes_nothing_slows_the_client(void **state)
 {
     struct world *world = world_new_live("", "");
@@ -897,6 +925,7 @@ static void test_replies_teach(void **state)
     client_say(client, MAIL "RCPT TO:<b@example.org>\r\n" RCPT "DATA\r\n" TEXT);
     assert_true(pn_str_eq(pn_buf_str(&world->verify.learned),
                           PN_STR("b=550 5.1.1;a=250 2.1.5;a=550 5.2.1;")));
+    assert_int_equal(world->verify.asked, 0); /* the live RCPT was the question */
     assert_int_equal(count(world, STATS_RCPT_UNKNOWN), 1);
     assert_int_equal(count(world, STATS_PASS_REFUSED), 2);
     world_free(&world);
@@ -943,6 +972,7 @@ int main(void)
         cmocka_unit_test(test_a_target_that_dies_costs_nothing),
         cmocka_unit_test(test_a_target_that_cannot_be_had),
         cmocka_unit_test(test_a_stale_session_is_replaced),
+        cmocka_unit_test(test_a_target_that_goes_between_recipients),
         cmocka_unit_test(test_the_go_ahead_is_the_targets),
         cmocka_unit_test(test_a_late_yes_ends_the_job),
         cmocka_unit_test(test_a_late_no_leaves_the_job),
@@ -953,6 +983,7 @@ int main(void)
         cmocka_unit_test(test_a_client_that_goes_while_asked),
         cmocka_unit_test(test_stop_while_it_passes),
         cmocka_unit_test(test_a_long_text_is_written_and_deleted),
+        cmocka_unit_test(test_a_draft_that_fails_ends_the_targets_session),
         cmocka_unit_test(test_a_target_that_takes_nothing_slows_the_client),
         cmocka_unit_test(test_a_target_that_stops_taking_is_left),
         cmocka_unit_test(test_a_refusal_of_ours_ends_the_targets_session),
