@@ -9,9 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PATH  "/v1/domains/example.org/recipients"
-#define ASKS  "target = {mail.example.org}\nrecipients = {call-ahead}\naliases = {example.com}\n"
-#define TAKES "target = {mail.example.org}\nrecipients = {any}\n"
+#define PATH        "/v1/domains/example.org/recipients"
+#define ASKS        "target = {mail.example.org}\nrecipients = {call-ahead}\naliases = {example.com}\n"
+#define ANSWER_KEYS 'a' /* how they begin in the store */
+#define TAKES       "target = {mail.example.org}\nrecipients = {any}\n"
 
 static void ask(struct rig *rig, const char *method, const char *path, const char *query,
                 const char *body)
@@ -176,6 +177,22 @@ static void test_end_meanwhile(void **state)
     }
 }
 
+/* The answer comes when all of it is in the store, although writes take turns. */
+static void test_import_is_stored(void **state)
+{
+    struct rig rig;
+
+    (void)state;
+    rig_init_whole(&rig, ASKS);
+    rig_request(&rig, "POST", PATH "/import", "", "{\"addresses\":[\"a\",\"b\",\"c\"]}");
+    while (rig.status == 0) {
+        assert_true(fake_store_turn(&rig.store) | fake_loop_run(&rig.loop));
+    }
+    assert_has(&rig, 200, "{\"imported\":3,");
+    assert_int_equal(fake_store_count(&rig.store, ANSWER_KEYS), 3);
+    rig_fini(&rig);
+}
+
 /* What could not be stored is not said to be. */
 static void test_import_fails(void **state)
 {
@@ -278,15 +295,11 @@ static void test_sources(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_import_list_forget),
-        cmocka_unit_test(test_removed_domain),
-        cmocka_unit_test(test_import_is_bounded),
-        cmocka_unit_test(test_tests),
-        cmocka_unit_test(test_import_fails),
-        cmocka_unit_test(test_end_meanwhile),
-        cmocka_unit_test(test_show),
-        cmocka_unit_test(test_show_counts_all),
-        cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_import_list_forget), cmocka_unit_test(test_removed_domain),
+        cmocka_unit_test(test_import_is_bounded),  cmocka_unit_test(test_tests),
+        cmocka_unit_test(test_import_is_stored),   cmocka_unit_test(test_import_fails),
+        cmocka_unit_test(test_end_meanwhile),      cmocka_unit_test(test_show),
+        cmocka_unit_test(test_show_counts_all),    cmocka_unit_test(test_sources),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
