@@ -386,12 +386,27 @@ static void pause_if_broken(struct deliver *deliver)
     queue_pause(deliver->queue, broken, deliver_now_ms(deliver));
 }
 
+static void take_doubts(struct deliver *deliver)
+{
+    struct pn_buf destination;
+
+    if (!deliver->deps.board) {
+        return;
+    }
+    pn_buf_init(&destination, 64u << 10);
+    while (out_board_next_doubt(deliver->deps.board, &destination)) {
+        queue_doubt(deliver->queue, pn_buf_str(&destination), deliver_now_ms(deliver));
+    }
+    pn_buf_fini(&destination);
+}
+
 static void on_second(struct pn_timer *timer)
 {
     struct deliver *deliver = PN_CONTAINER(timer, struct deliver, second_timer);
 
     pause_if_broken(deliver);
     deliver_share_second(deliver);
+    take_doubts(deliver);
     loop_timer_after(deliver->deps.out->loop, timer, PN_SECONDS(1));
     deliver_soon(deliver);
 }
@@ -461,6 +476,17 @@ void deliver_report_receive(struct loop_task *task)
 
 /* ---- life -------------------------------------------------------------------------- */
 
+/* Do answers to clients depend on whether the target is up? */
+static bool needs_state(const struct conf_domain *domain)
+{
+    bool asks = domain->when_up != CONF_WHEN_UP_ACCEPT;
+
+    for (size_t i = 0; i < domain->recipients.count; i++) {
+        asks = asks || domain->recipients.words[i] == CONF_RECIPIENTS_CALL_AHEAD;
+    }
+    return asks;
+}
+
 static void define_queue(struct deliver *deliver, const struct conf_domain *domain)
 {
     struct queue_definition definition = {
@@ -470,6 +496,7 @@ static void define_queue(struct deliver *deliver, const struct conf_domain *doma
         .retry_min_ms = domain->retry_min_ms,
         .retry_max_ms = domain->retry_max_ms,
         .hold_ms = domain->hold_ms,
+        .watched = needs_state(domain),
     };
 
     struct queue_destination_status status;
