@@ -233,7 +233,6 @@ static void enter_ramp(struct queue *queue, struct queue_dest *dest, int64_t now
     dest->open_after_ms = 0;
     dest->open_wait_ms = OPEN_WAIT_MIN_MS;
     dest->returned_ms = now_ms;
-    dest->active_ms = now_ms;
     dest->delivered = 0;
     dest->owed = dest->jobs > 0 ? 1 : 0;
     queue_dest_flush(queue, dest, now_ms);
@@ -381,7 +380,6 @@ static void grow(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
 void queue_dest_heard(struct queue *queue, struct queue_dest *dest, enum queue_verdict verdict,
                       int64_t took_ms, int64_t now_ms)
 {
-    dest->active_ms = now_ms;
     if (verdict == QUEUE_DONE) {
         dest->last_success_ms = now_ms;
         dest->delivered++;
@@ -677,7 +675,8 @@ static bool say(struct queue *queue, struct queue_dest *dest, int64_t now_ms,
             return true;
         }
     } else if (dest->state == QUEUE_RAMP && queue_dest_is_drained(dest)) {
-        at_ms = dest->active_ms + QUEUE_QUIET_MS;
+        /* Where nothing waited, as at a first contact, there is nothing to be gentle with. */
+        at_ms = dest->parole.on ? dest->returned_ms + QUEUE_QUIET_MS : now_ms;
         if (at_ms <= now_ms) {
             queue_dest_change(queue, dest, QUEUE_UP, PN_STR("nothing waits any more"), now_ms);
             at_ms = QUEUE_DUE_NEVER;

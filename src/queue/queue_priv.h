@@ -30,7 +30,7 @@
 #define QUEUE_SWEEP_GAP_MS 50             /* between two sweep pages of any lanes */
 #define QUEUE_SWEEP_MIN_MS PN_MINUTES(10) /* between two sweeps of a lane */
 #define QUEUE_IDLE_MS      PN_SECONDS(30) /* an idle session is kept so long */
-#define QUEUE_QUIET_MS     PN_SECONDS(10) /* drained for so long, a RAMP is over */
+#define QUEUE_QUIET_MS     PN_SECONDS(10) /* after the return: once drained, a RAMP is over */
 #define QUEUE_HOUR_MS      PN_HOURS(1)
 
 struct queue_key {
@@ -203,7 +203,6 @@ struct queue_dest {
     struct pn_heap_node probe_node;
     struct pn_heap_node timer_node;
 
-    int64_t active_ms; /* the last result, or the return */
     int64_t last_success_ms, last_failure_ms;
     uint64_t probes, failures, refused_sessions;
     struct queue_parole parole;
