@@ -4,6 +4,9 @@
  * It goes through all that a delivery would (connection, TLS, EHLO, MAIL, RSET), so that a
  * target which answers its port but is not well is not taken for up. Probes run on the main
  * loop: there are few at a time, and their answer is the scheduler's.
+ *
+ * A good answer is told once the session has ended: a target that takes one session from us
+ * at a time would turn the first delivery down, and would be taken for down again, for ever.
  */
 #include "deliver_priv.h"
 
@@ -54,18 +57,14 @@ static void on_session(struct out_session *session, void *owner)
                                            out_session_capabilities(session),
                                            out_session_size_limit(session));
             }
-            log_probe(probe, PN_STR(""));
-            queue_probed(deliver->queue, pn_str_z(probe->destination), true, PN_STR(""),
-                         deliver_now_ms(deliver));
             out_session_quit(session);
-            deliver_soon(deliver);
         } else if (event.kind == OUT_EV_ENDED) {
-            if (!probe->answered) {
-                log_probe(probe, event.reason);
-                queue_probed(deliver->queue, pn_str_z(probe->destination), false, event.reason,
-                             deliver_now_ms(deliver));
-                deliver_soon(deliver);
-            }
+            struct pn_str reason = probe->answered ? PN_STR("") : event.reason;
+
+            log_probe(probe, reason);
+            queue_probed(deliver->queue, pn_str_z(probe->destination), probe->answered, reason,
+                         deliver_now_ms(deliver));
+            deliver_soon(deliver);
             probe_free(probe);
             return;
         }

@@ -138,7 +138,7 @@ def test_a_message_that_comes_back_is_held_with_an_alarm(relay, primary):
     primary.start()
     rows = wait_for(lambda: relay.messages(held="true"), "it is held")
     assert "came back to us" in rows[0]["last_reply"]
-    assert "message.loop" in relay.log()
+    wait_for(lambda: "message.loop" in relay.log(), "the alarm")
     assert primary.count() == 0
 
 

@@ -165,6 +165,29 @@ static void run_twice(struct sim *sim)
     sim_run(sim, PN_SECONDS(8));
 }
 
+/* The operator holds, releases and deletes, also what is parked. */
+static void run_verbs(struct sim *sim)
+{
+    sim_server(sim, HOST)->on_verb = pick;
+    sim_send(sim,
+             sim_mail_new(sim, "a@here.example",
+                          "b@example.net no@example.net later@example.net", 400),
+             1, NULL);
+    sim_run(sim, PN_SECONDS(2));
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_submit_many(sim, "example.net", 6, 2);
+    sim_run(sim, PN_SECONDS(2));
+    sim_verb(sim, SPOOL_HOLD, "example.net");
+    sim_run(sim, PN_SECONDS(1));
+    sim_verb_mail(sim, SPOOL_DELETE, 3);
+    sim_run(sim, PN_SECONDS(1));
+    sim_verb(sim, SPOOL_RELEASE, "");
+    sim_run(sim, PN_SECONDS(1));
+    sim_verb_mail(sim, SPOOL_DELETE, 4);
+    sim_verb(sim, SPOOL_RETRY, "example.net");
+    sim_run(sim, PN_SECONDS(1));
+}
+
 struct scenario {
     const char *name;
     void (*run)(struct sim *sim);
@@ -178,6 +201,7 @@ static const struct scenario scenarios[] = {
     {"fates", run_fates, false},   {"two jobs", run_two_jobs, false},
     {"expiry", run_expiry, false}, {"stop", run_stop, false},
     {"twice", run_twice, false},   {"drain, encrypted", run_drain, true},
+    {"verbs", run_verbs, false},
 };
 
 /* ---- runs
@@ -223,6 +247,7 @@ static void run_one(struct run *run)
     sim_run(sim, PN_SECONDS(5));
     sim_server(sim, HOST)->on_verb = NULL;
     sim_reach(sim, HOST, SIM_UP);
+    sim_verb(sim, SPOOL_RELEASE, "");
     sim_settle(sim, PN_HOURS(2), true);
     run->duplicates = sim_duplicates(sim);
     sim_free(&sim);

@@ -49,15 +49,16 @@ static void define(struct world *world, size_t d)
     const char *second = world->hosts[below(world, world->host_count)];
     char text[512];
 
-    (void)snprintf(text, sizeof text,
-                   "target = {\"%s\"%s%s%s}\nsessions = %u\nmessages_per_session = %u\n"
-                   "recipients_per_transaction = %u\nhold = \"%u"
-                   "d\"\n",
-                   first, strcmp(first, second) != 0 ? ", \"" : "",
-                   strcmp(first, second) != 0 ? second : "",
-                   strcmp(first, second) != 0 ? "\"" : "", 1 + (unsigned)below(world, 20),
-                   1 + (unsigned)below(world, 50), 1 + (unsigned)below(world, 5),
-                   30 + (unsigned)below(world, 30));
+    (void)snprintf(
+        text, sizeof text,
+        "target = {\"%s\"%s%s%s}\nservice = %s\nsessions = %u\nmessages_per_session = %u\n"
+        "recipients_per_transaction = %u\nhold = \"%u"
+        "d\"\n",
+        first, strcmp(first, second) != 0 ? ", \"" : "",
+        strcmp(first, second) != 0 ? second : "", strcmp(first, second) != 0 ? "\"" : "",
+        chance(world, 200) ? "lmtp" : "smtp", 1 + (unsigned)below(world, 20),
+        1 + (unsigned)below(world, 50), 1 + (unsigned)below(world, 5),
+        30 + (unsigned)below(world, 30));
     sim_domain(world->sim, world->domains[d], text);
     world->removed[d] = false;
 }
@@ -224,7 +225,7 @@ static void operate(struct world *world)
 {
     size_t d = below(world, world->domain_count);
 
-    switch (below(world, 6)) {
+    switch (below(world, 9)) {
     case 0:
         sim_hold(world->sim, world->domains[d], true);
         break;
@@ -237,6 +238,17 @@ static void operate(struct world *world)
         break;
     case 4:
         define(world, d);
+        break;
+    case 5:
+        if (sim_mails(world->sim) > 0) {
+            sim_verb_mail(world->sim, (enum spool_verb)below(world, SPOOL_DELETE + 1),
+                          1 + below(world, sim_mails(world->sim)));
+        }
+        break;
+    case 6:
+    case 7:
+        sim_verb(world->sim, (enum spool_verb)below(world, SPOOL_DELETE),
+                 chance(world, 300) ? "" : world->domains[d]);
         break;
     default:
         sim_domain_remove(world->sim, world->domains[d]);
@@ -306,6 +318,7 @@ static void mend(struct world *world)
         }
         sim_hold(sim, world->domains[d], false);
     }
+    sim_verb(sim, SPOOL_RELEASE, "");
     sim_run(sim, PN_SECONDS(10));
     (void)sim_flush(sim, "");
 }

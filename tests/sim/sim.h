@@ -47,6 +47,7 @@
 #include "postern/base/time.h"
 #include "postern/port/resolver.h"
 #include "postern/queue/queue.h"
+#include "postern/spool/spool.h"
 
 struct sim;
 
@@ -93,6 +94,9 @@ bool sim_is_up(const struct sim *sim); /* it takes connections */
 
 bool sim_flush(struct sim *sim, const char *queue);            /* "" : all */
 void sim_hold(struct sim *sim, const char *domain, bool hold); /* its destination */
+/* What the operator does to the jobs of a queue ("" : all), or of one mail. */
+void sim_verb(struct sim *sim, enum spool_verb verb, const char *queue);
+void sim_verb_mail(struct sim *sim, enum spool_verb verb, size_t number);
 /* False: the daemon is down, or there is no such thing. */
 bool sim_queue(struct sim *sim, const char *name, struct queue_status *out);
 bool sim_destination(struct sim *sim, const char *domain, struct queue_destination_status *out);
@@ -118,6 +122,7 @@ bool sim_fault_happened(const struct sim *sim);
 void sim_store_break(struct sim *sim, bool broken);   /* every operation fails meanwhile */
 void sim_disk_free(struct sim *sim, uint64_t octets); /* free space, as files say it */
 void sim_disk_full(struct sim *sim, bool full);       /* appends fail with "no space" */
+size_t sim_disk_items(const struct sim *sim);         /* keys on the disk */
 void sim_disk_slow(struct sim *sim, int64_t sync_ms); /* most time of a sync */
 
 /* ---- network and DNS ------------------------------------------------------------------- */
@@ -193,7 +198,7 @@ struct sim_server {
     int64_t last_connection_ms, first_message_ms, last_message_ms; /* 0: never */
 };
 
-/* A server at host:25 and its address in the DNS. */
+/* A server at host:25 (SMTP) and host:24 (LMTP), and its address in the DNS. */
 struct sim_server *sim_host(struct sim *sim, const char *host, const char *ip);
 struct sim_server *sim_server(struct sim *sim, const char *host);
 /* verb: "CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "DOT"; reply NULL: the usual one again. */
@@ -233,6 +238,7 @@ struct sim_mail {
     unsigned code; /* the last reply to it */
     int64_t submitted_ms, ended_ms;
     char id[27];  /* the queue id that the reply named, or "" */
+    bool deleted; /* the operator wanted it so */
     bool excused; /* told 452, but the daemon ended before it could undo the failed write */
 };
 

@@ -1,8 +1,9 @@
 /*
  * sim_peer.c - primary servers, played.
  *
- * A server speaks SMTP with PIPELINING, CHUNKING and the rest as its capabilities say, one
- * command after the other: while a reply is delayed nothing more is read. A text is kept
+ * A server speaks SMTP with PIPELINING, CHUNKING and the rest as its capabilities say, and
+ * LMTP with those who begin with LHLO, one command after the other: while a reply is delayed
+ * nothing more is read. A text is kept
  * the moment it has come whole and the reply to it is a good one, or when the server is
  * told to die with it; the world is told of each text that is kept.
  */
@@ -16,6 +17,7 @@
 #define INPUT_MOST      ((size_t)8 << 20)
 #define TEXT_MOST       ((size_t)64 << 20)
 #define RECIPIENTS_MOST 1000
+#define LMTP_PORT       24
 
 enum session_state { COMMAND, TEXT, CHUNK, OVER };
 
@@ -25,7 +27,7 @@ struct session {
     struct session *prev, *next;
     enum session_state state;
     struct pn_buf input, text;
-    bool in_mail, attempted, last, after_reply_end, final;
+    bool in_mail, attempted, last, after_reply_end, final, lmtp;
     uint64_t chunk_left;
     char *recipients[RECIPIENTS_MOST];
     size_t recipient_count;
@@ -154,35 +156,63 @@ static const char *choose(struct session *session, enum sim_verb verb, struct pn
 
 /* ---- texts ------------------------------------------------------------------------------ */
 
-static void keep(struct session *session)
+/* For these recipients, by their places; NULL: for all. */
+static void keep(struct session *session, const bool *which)
 {
     struct sim_server *server = session->server;
     struct pn_str recipients[RECIPIENTS_MOST];
+    size_t count = 0;
 
     for (size_t i = 0; i < session->recipient_count; i++) {
-        recipients[i] = pn_str_z(session->recipients[i]);
+        if (!which || which[i]) {
+            recipients[count++] = pn_str_z(session->recipients[i]);
+        }
+    }
+    if (count == 0) {
+        return;
     }
     server->messages++;
-    server->recipients += session->recipient_count;
+    server->recipients += count;
     server->last_message_ms = server->sim->now_ms;
     if (server->first_message_ms == 0) {
         server->first_message_ms = server->sim->now_ms;
     }
-    sim_check_delivered(server, session->wire, pn_buf_str(&session->text), recipients,
-                        session->recipient_count);
+    sim_check_delivered(server, session->wire, pn_buf_str(&session->text), recipients, count);
+}
+
+/* LMTP: a reply for each recipient (RFC 2033 4.2). */
+static bool end_text_lmtp(struct session *session)
+{
+    bool kept[RECIPIENTS_MOST];
+    size_t last = session->recipient_count - 1;
+
+    for (size_t i = 0; i <= last; i++) {
+        struct pn_str address = pn_str_z(session->recipients[i]);
+        const char *said = choose(session, SIM_DOT, address, "250 2.0.0 Ok: kept");
+
+        kept[i] = said[0] == '2';
+        pn_assert(i == last || pn_buf_printf(&session->reply, "%s\r\n", said) == 0);
+        if (i == last) {
+            session->final = true;
+            keep(session, kept);
+            clear_mail(session);
+            return reply(session, SIM_DOT, said);
+        }
+    }
+    return true;
 }
 
 /* A text has come whole. False when the session is gone. */
 static bool end_text(struct session *session)
 {
     struct sim_server *server = session->server;
-    const char *said = choose(session, SIM_DOT, PN_STR(""), "250 2.0.0 Ok: kept");
+    const char *said;
 
     session->state = COMMAND;
     session->messages++;
     if (server->die_after_dot > 0 || server->mute_after_dot) {
         if (server->die_keeps) {
-            keep(session);
+            keep(session, NULL);
         }
         if (server->die_after_dot > 0) {
             server->die_after_dot--;
@@ -192,9 +222,13 @@ static bool end_text(struct session *session)
         session->state = OVER;
         return true;
     }
+    if (session->lmtp) {
+        return end_text_lmtp(session);
+    }
+    said = choose(session, SIM_DOT, PN_STR(""), "250 2.0.0 Ok: kept");
     if (said[0] == '2') {
         session->final = true;
-        keep(session);
+        keep(session, NULL);
     }
     clear_mail(session);
     return reply(session, SIM_DOT, said);
@@ -352,7 +386,9 @@ static bool do_command(struct session *session, struct pn_str line)
 {
     struct pn_str verb = pn_str_cut(&line, ' ');
 
-    if (pn_str_eq_nocase(verb, PN_STR("EHLO")) || pn_str_eq_nocase(verb, PN_STR("HELO"))) {
+    session->lmtp = session->lmtp || pn_str_eq_nocase(verb, PN_STR("LHLO"));
+    if (pn_str_eq_nocase(verb, PN_STR("EHLO")) || pn_str_eq_nocase(verb, PN_STR("LHLO")) ||
+        pn_str_eq_nocase(verb, PN_STR("HELO"))) {
         return do_ehlo(session);
     }
     if (pn_str_eq_nocase(verb, PN_STR("MAIL"))) {
@@ -470,6 +506,7 @@ void sim_server_accept(struct sim_server *server, struct sim_wire *wire)
     if (++server->sessions > server->sessions_most) {
         server->sessions_most = server->sessions;
     }
+    sim_check_sessions(server);
     if (server->reach == SIM_SILENT) {
         session->state = OVER;
     } else if (server->reach == SIM_GARBAGE) {
@@ -494,7 +531,9 @@ struct sim_server *sim_server_at(struct sim *sim, const struct pn_endpoint *at)
 {
     struct sim_server *server = sim->servers;
 
-    while (server && !(pn_ip_eq(&server->at.ip, &at->ip) && server->at.port == at->port)) {
+    /* LMTP has a port of its own, and the same server behind it. */
+    while (server && !(pn_ip_eq(&server->at.ip, &at->ip) &&
+                       (at->port == server->at.port || at->port == LMTP_PORT))) {
         server = server->next;
     }
     return server;

@@ -120,6 +120,7 @@ struct sim_disk {
     int64_t sync_ms;
     int64_t trouble_ms; /* when the store was last not open */
     int64_t failed_ms;  /* since when writes wait to be undone, or -1 */
+    int64_t undone_ms;  /* until then we may hear of writes that were never undone */
 };
 
 struct sim_store;
@@ -168,6 +169,7 @@ void sim_check_step(struct sim *sim);
 void sim_check_delivered(struct sim_server *server, struct sim_wire *wire, struct pn_str text,
                          const struct pn_str *recipients, size_t count);
 void sim_check_connected(struct sim_server *server);
+void sim_check_sessions(struct sim_server *server);
 /* The far end has heard what became of its mail. */
 void sim_check_answered(struct sim *sim, struct sim_mail *mail);
 /* Before memory is dropped: which deliveries may happen again. */

@@ -158,6 +158,17 @@ void sim_disk_full(struct sim *sim, bool full)
     sim->disk.full = full;
 }
 
+size_t sim_disk_items(const struct sim *sim)
+{
+    const struct sim_item *item = sim_map_seek(sim->disk.items, PN_STR(""));
+    size_t count = 0;
+
+    for (; item; item = sim_map_next(item)) {
+        count++;
+    }
+    return count;
+}
+
 void sim_disk_slow(struct sim *sim, int64_t sync_ms)
 {
     sim->disk.sync_ms = sync_ms;

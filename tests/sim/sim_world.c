@@ -219,7 +219,7 @@ static void on_started(void *owner, int status)
     }
     if (status != 0) {
         sim_note(daemon->sim, "the daemon cannot start (%d)", status);
-        daemon->sim->disk.restart_ms = 1000; /* as the service manager has it */
+        daemon->sim->disk.restart_ms = 30000; /* by the service manager */
         daemon->sim->cut_now = true;
         return;
     }
@@ -450,6 +450,7 @@ struct sim *sim_new(uint64_t seed, const struct sim_options *options)
     sim->disk.sync_ms = 5;
     sim->disk.trouble_ms = -1;
     sim->disk.failed_ms = -1;
+    sim->disk.undone_ms = -1;
     sim_files_init(&sim->files, sim);
     sim->domains = domains_new();
     parse_conf(sim);
@@ -524,6 +525,65 @@ void sim_hold(struct sim *sim, const char *name, bool hold)
         *link = held->next;
         free(held->destination);
         free(held);
+    }
+}
+
+struct verb_answer {
+    bool answered;
+    char next[512];
+};
+
+static void on_verb(void *owner, int status, size_t changed, struct pn_str next)
+{
+    struct verb_answer *answer = owner;
+
+    (void)status;
+    (void)changed;
+    answer->answered = true;
+    (void)snprintf(answer->next, sizeof answer->next, "%.*s", PN_FMT(next));
+}
+
+/* The power may go while it is under way, and then nobody answers. */
+static bool verb_answered(struct sim *sim, void *arg)
+{
+    return ((struct verb_answer *)arg)->answered || !sim->daemon;
+}
+
+static void apply(struct sim *sim, enum spool_verb verb, struct spool_filter *filter)
+{
+    struct verb_answer answer = {.next = ""};
+
+    for (size_t parked = 0; parked < 2 && sim_is_up(sim); parked++) {
+        filter->parked = parked;
+        filter->now_ms = deliver_now_ms(sim->daemon->deliver);
+        answer.next[0] = '\0';
+        do {
+            char after[sizeof answer.next];
+
+            memcpy(after, answer.next, sizeof after);
+            answer = (struct verb_answer){.next = ""};
+            spool_apply(sim->daemon->spool, &sim->daemon->main->port, verb, filter,
+                        pn_str_z(after), on_verb, &answer);
+            (void)sim_run_until(sim, verb_answered, &answer, PN_HOURS(1));
+        } while (answer.answered && answer.next[0] != '\0' && sim_is_up(sim));
+    }
+}
+
+void sim_verb(struct sim *sim, enum spool_verb verb, const char *queue)
+{
+    sim_note(sim, "verb %d for the queue \"%s\"", (int)verb, queue);
+    apply(sim, verb, &(struct spool_filter){.queue = pn_str_z(queue)});
+}
+
+void sim_verb_mail(struct sim *sim, enum spool_verb verb, size_t number)
+{
+    struct sim_mail *mail = sim_mail(sim, number);
+    struct spool_filter filter = {.parked = false};
+
+    if (pn_id_parse(pn_str_z(mail->id), &filter.id)) {
+        sim_note(sim, "verb %d for mail %zu", (int)verb, number);
+        mail->deleted = mail->deleted || verb == SPOOL_DELETE;
+        apply(sim, verb, &filter);
     }
 }
 
