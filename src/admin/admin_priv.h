@@ -47,7 +47,11 @@ admin_handler_fn admin_get_domains, admin_get_domain, admin_put_domain, admin_de
     admin_check_domain;
 admin_handler_fn admin_get_queue, admin_get_message, admin_get_trace;
 admin_handler_fn admin_hold_jobs, admin_release_jobs, admin_retry_jobs, admin_delete_jobs;
-admin_handler_fn admin_flush, admin_hold_destination, admin_release_destination;
+admin_handler_fn admin_get_recipients, admin_test_recipient, admin_get_answers,
+    admin_import_answers, admin_forget_answers;
+admin_handler_fn admin_flush;
+admin_handler_fn admin_get_destination, admin_hold_destination, admin_release_destination,
+    admin_resume_destination, admin_refuse_destination;
 admin_handler_fn admin_reload, admin_stop, admin_check_spool, admin_salvage;
 
 /* ---- answers ---------------------------------------------------------------------- */

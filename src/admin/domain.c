@@ -49,14 +49,12 @@ static json_t *word(const char *words, unsigned index)
     return admin_json_text(pn_str_cut(&rest, '|'));
 }
 
-static json_t *word_list(const char *words, unsigned bits)
+static json_t *word_order(const char *words, const struct conf_order *order)
 {
     json_t *list = json_array();
 
-    for (unsigned i = 0; bits >> i; i++) {
-        if (bits >> i & 1) {
-            pn_assert(json_array_append_new(list, word(words, i)) == 0);
-        }
+    for (size_t i = 0; i < order->count; i++) {
+        pn_assert(json_array_append_new(list, word(words, order->words[i])) == 0);
     }
     return list;
 }
@@ -68,7 +66,7 @@ static json_t *word_list(const char *words, unsigned bits)
 #define JSON_NUMBER(d, name, words)   json_integer((d)->name)
 #define JSON_BOOL(d, name, words)     json_boolean((d)->name)
 #define JSON_WORD(d, name, words)     word(words, (unsigned)(d)->name)
-#define JSON_WORDS(d, name, words)    word_list(words, (d)->name)
+#define JSON_ORDER(d, name, words)    word_order(words, &(d)->name)
 
 json_t *admin_domain_options(const struct conf_domain *domain)
 {
@@ -162,7 +160,8 @@ static int write_list(const char *name, const json_t *values, struct pn_buf *out
 static int write_option(const struct conf_option *option, json_t *value, struct pn_buf *out,
                         struct pn_err *err)
 {
-    bool list = pn_str_starts(pn_str_z(option->type), PN_STR("list of "));
+    bool list = pn_str_starts(pn_str_z(option->type), PN_STR("list of ")) ||
+                pn_str_starts(pn_str_z(option->type), PN_STR("some of "));
     json_t *values;
     int result;
 

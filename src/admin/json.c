@@ -62,6 +62,11 @@ json_t *admin_json_u64(uint64_t number)
     return json_integer(number < INT64_MAX ? (json_int_t)number : INT64_MAX);
 }
 
+json_t *admin_json_seconds(int64_t duration_ms)
+{
+    return json_real((double)duration_ms / 1000);
+}
+
 json_t *admin_json_wall(struct pn_wall when)
 {
     struct pn_buf text;
@@ -75,24 +80,43 @@ json_t *admin_json_wall(struct pn_wall when)
     return json;
 }
 
+/* The name of the distance that belongs to a moment. */
+static void name_distance(const char *key, char out[KEY_MAX])
+{
+    size_t octets = strlen(key);
+
+    pn_assert(octets + sizeof "_s" <= KEY_MAX);
+    memcpy(out, key, octets);
+    memcpy(out + octets, "_s", sizeof "_s");
+}
+
+static void put_wall(json_t *object, const char *key, struct pn_wall when, int64_t distance_ms)
+{
+    char key_s[KEY_MAX];
+
+    name_distance(key, key_s);
+    admin_json_put(object, key, admin_json_wall(when));
+    admin_json_put(object, key_s, admin_json_seconds(distance_ms > 0 ? distance_ms : 0));
+}
+
+static void put_never(json_t *object, const char *key)
+{
+    char key_s[KEY_MAX];
+
+    name_distance(key, key_s);
+    admin_json_put(object, key, json_null());
+    admin_json_put(object, key_s, json_null());
+}
+
 static void put_moment(json_t *object, const char *key, const struct admin_clock *clock,
                        int64_t queue_ms, int64_t distance_ms)
 {
-    char key_s[KEY_MAX];
-    size_t octets = strlen(key);
-
-    pn_assert(octets + sizeof "_s" <= sizeof key_s);
-    memcpy(key_s, key, octets);
-    memcpy(key_s + octets, "_s", sizeof "_s");
     if (queue_ms == 0 || queue_ms == INT64_MAX) {
-        admin_json_put(object, key, json_null());
-        admin_json_put(object, key_s, json_null());
-        return;
+        put_never(object, key);
+    } else {
+        put_wall(object, key, pn_wall_add(clock->wall, queue_ms - clock->queue_ms),
+                 distance_ms);
     }
-    admin_json_put(object, key,
-                   admin_json_wall(pn_wall_add(clock->wall, queue_ms - clock->queue_ms)));
-    admin_json_put(object, key_s,
-                   json_real((double)(distance_ms > 0 ? distance_ms : 0) / 1000));
 }
 
 void admin_json_past(json_t *object, const char *key, const struct admin_clock *clock,
@@ -105,4 +129,14 @@ void admin_json_next(json_t *object, const char *key, const struct admin_clock *
                      int64_t queue_ms)
 {
     put_moment(object, key, clock, queue_ms, queue_ms - clock->queue_ms);
+}
+
+void admin_json_wall_past(json_t *object, const char *key, const struct admin_clock *clock,
+                          struct pn_wall when)
+{
+    if (when.ms == 0) {
+        put_never(object, key);
+    } else {
+        put_wall(object, key, when, clock->wall.ms - when.ms);
+    }
 }

@@ -19,6 +19,7 @@ struct admin_clock {
 json_t *admin_json_text(struct pn_str text);
 json_t *admin_json_u64(uint64_t number); /* saturates at 2^63 - 1 */
 json_t *admin_json_wall(struct pn_wall when);
+json_t *admin_json_seconds(int64_t duration_ms);
 
 /* Sets key; the value is the callee's. */
 void admin_json_put(json_t *object, const char *key, json_t *value);
@@ -29,6 +30,9 @@ void admin_json_put(json_t *object, const char *key, json_t *value);
  */
 void admin_json_past(json_t *object, const char *key, const struct admin_clock *clock,
                      int64_t queue_ms);
+/* The same for a moment of wall time; 0: both are null. */
+void admin_json_wall_past(json_t *object, const char *key, const struct admin_clock *clock,
+                          struct pn_wall when);
 void admin_json_next(json_t *object, const char *key, const struct admin_clock *clock,
                      int64_t queue_ms);
 

@@ -56,6 +56,8 @@ static const char *waits_for(const struct admin_view *view, struct pn_str name)
     switch (destination.state) {
     case QUEUE_DOWN:
         return "the destination, which does not answer";
+    case QUEUE_STOPPED:
+        return "the operator, who decides about the destination's refusals";
     case QUEUE_HELD:
         return "the destination, which the operator holds";
     default:

@@ -12,7 +12,7 @@
 
 #include <stddef.h>
 
-enum type { TEXT, FLAG, DURATION, ID, NUMBER };
+enum type { TEXT, FLAG, DURATION, ID, NUMBER, LIST };
 
 #define NUMBER_MAX 1000000
 
@@ -36,6 +36,9 @@ static const struct term {
     {ADMIN_PATH, "path", TEXT, offsetof(struct admin_terms, path)},
     {ADMIN_CREATE, "create", FLAG, offsetof(struct admin_terms, create)},
     {ADMIN_MESSAGES, "messages", NUMBER, offsetof(struct admin_terms, messages)},
+    {ADMIN_ADDRESS, "address", TEXT, offsetof(struct admin_terms, address)},
+    {ADMIN_ADDRESSES, "addresses", LIST, offsetof(struct admin_terms, addresses)},
+    {ADMIN_INVALID, "invalid", FLAG, offsetof(struct admin_terms, invalid)},
 };
 
 /* The place of a term's value. */
@@ -101,10 +104,32 @@ static int read_value(struct admin_terms *terms, const struct term *term, struct
                    ? 0
                    : pn_err_set(err, PN_EINVAL, "%s is a queue id of 26 letters and digits",
                                 term->name);
+    case LIST:
+        return pn_err_set(err, PN_EINVAL, "%s is a list, which only a body can have",
+                          term->name);
     case TEXT:
         break;
     }
     return read_text(terms, term, text, err);
+}
+
+static int read_list(struct admin_terms *terms, const struct term *term, const json_t *value,
+                     struct pn_err *err)
+{
+    size_t index;
+    json_t *item;
+
+    json_array_foreach(value, index, item)
+    {
+        if (!json_is_string(item) || json_string_length(item) > ADMIN_TEXT_MAX) {
+            return pn_err_set(err, PN_EINVAL,
+                              "%s has something in it that is no string of at "
+                              "most %d octets",
+                              term->name, ADMIN_TEXT_MAX);
+        }
+    }
+    *(const json_t **)value_of(terms, term) = value;
+    return 0;
 }
 
 static int read_member(struct admin_terms *terms, const struct term *term, const json_t *value,
@@ -118,7 +143,11 @@ static int read_member(struct admin_terms *terms, const struct term *term, const
         *(bool *)value_of(terms, term) = json_is_true(value);
         return 0;
     }
-    if (json_is_string(value) && term->type != FLAG && term->type != NUMBER) {
+    if (json_is_array(value) && term->type == LIST) {
+        return read_list(terms, term, value, err);
+    }
+    if (json_is_string(value) && term->type != FLAG && term->type != NUMBER &&
+        term->type != LIST) {
         return read_value(terms, term,
                           (struct pn_str){json_string_value(value), json_string_length(value)},
                           err);
@@ -133,6 +162,7 @@ static int read_member(struct admin_terms *terms, const struct term *term, const
     return pn_err_set(err, PN_EINVAL, "%s must be %s", term->name,
                       term->type == FLAG     ? "true or false"
                       : term->type == NUMBER ? "a number"
+                      : term->type == LIST   ? "a list of strings"
                                              : "a string");
 }
 

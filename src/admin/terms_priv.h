@@ -26,6 +26,9 @@ enum admin_term {
     ADMIN_CREATE = 1 << 12,
     ADMIN_MESSAGES = 1 << 13,
     ADMIN_OBJECT = 1 << 14, /* the body is an object of its own kind; see `object` */
+    ADMIN_ADDRESS = 1 << 15,
+    ADMIN_ADDRESSES = 1 << 16, /* in bodies alone */
+    ADMIN_INVALID = 1 << 17,
 };
 #define ADMIN_FILTER                                                                           \
     (ADMIN_DOMAIN | ADMIN_SENDER | ADMIN_RECIPIENT | ADMIN_OLDER | ADMIN_HELD | ADMIN_PARKED)
@@ -34,10 +37,11 @@ enum admin_term {
 
 struct admin_terms {
     unsigned given; /* enum admin_term */
-    struct pn_str domain, sender, recipient, after, name, path;
+    struct pn_str domain, sender, recipient, after, name, path, address;
     int64_t older_ms;
     struct pn_id id;
-    bool held, parked, all, create;
+    bool held, parked, all, create, invalid;
+    const json_t *addresses; /* strings; of the body */
     uint64_t limit, messages;
     json_t *object; /* the body; strings above borrow from it */
 };

@@ -8,6 +8,11 @@
 #include "view_priv.h"
 
 #include "postern/base/assert.h"
+#include "postern/base/mem.h"
+#include "postern/smtp/client.h"
+
+/* Messages taken whole after which parole is over; see queue/queue.h. */
+#define PAROLE_WANTED 50
 
 static const char not_defined[] = "no configuration names this queue any more";
 
@@ -103,6 +108,16 @@ json_t *admin_view_states_json(const uint64_t by_state[QUEUE_HELD + 1])
     return json;
 }
 
+static void put_parole(json_t *json, const struct admin_view *view,
+                       const struct queue_destination_status *status)
+{
+    admin_json_put(json, "parole", json_boolean(status->parole));
+    admin_json_put(json, "parole_done", admin_json_u64(status->parole_done));
+    admin_json_put(json, "parole_refused", admin_json_u64(status->parole_refused));
+    admin_json_put(json, "parole_wanted", json_integer(PAROLE_WANTED));
+    admin_json_next(json, "next_canary", &view->clock, status->next_canary_ms);
+}
+
 json_t *admin_view_queue(const struct admin_view *view, const struct queue_status *status)
 {
     const struct conf_domain *domain = domains_find_exact(view->domains, status->name);
@@ -128,6 +143,7 @@ json_t *admin_view_queue(const struct admin_view *view, const struct queue_statu
     admin_json_put(json, "in_flight", admin_json_u64(status->in_flight));
     put_flush(json, status->flushing, status->flush_left, status->rate);
     admin_json_next(json, "next_probe", &view->clock, destination.next_probe_ms);
+    put_parole(json, view, &destination);
     admin_json_put(json, "reason", admin_json_text(destination.reason));
     return json;
 }
@@ -149,8 +165,37 @@ json_t *admin_view_destination(const struct admin_view *view,
     admin_json_put(json, "probes", admin_json_u64(status->probes));
     admin_json_put(json, "failures", admin_json_u64(status->failures));
     admin_json_put(json, "refused_sessions", admin_json_u64(status->refused_sessions));
+    put_parole(json, view, status);
     admin_json_put(json, "reason", admin_json_text(status->reason));
     return json;
+}
+
+json_t *admin_view_capabilities(unsigned capabilities)
+{
+    static const struct {
+        enum smtp_capability bit;
+        const char *name;
+    } names[] = {
+        {SMTP_CAP_PIPELINING, "PIPELINING"},
+        {SMTP_CAP_CHUNKING, "CHUNKING"},
+        {SMTP_CAP_8BITMIME, "8BITMIME"},
+        {SMTP_CAP_SMTPUTF8, "SMTPUTF8"},
+        {SMTP_CAP_SIZE, "SIZE"},
+        {SMTP_CAP_DSN, "DSN"},
+        {SMTP_CAP_STARTTLS, "STARTTLS"},
+        {SMTP_CAP_ENHANCED, "ENHANCEDSTATUSCODES"},
+        {SMTP_CAP_XCLIENT, "XCLIENT"},
+        {SMTP_CAP_XFORWARD, "XFORWARD"},
+        {SMTP_CAP_AUTH, "AUTH"},
+    };
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < PN_COUNT(names); i++) {
+        if (capabilities & names[i].bit) {
+            pn_assert(json_array_append_new(list, json_string(names[i].name)) == 0);
+        }
+    }
+    return list;
 }
 
 /* What is chosen of all, and what it goes into. */

@@ -44,6 +44,9 @@ json_t *admin_view_queue(const struct admin_view *view, const struct queue_statu
 json_t *admin_view_destination(const struct admin_view *view,
                                const struct queue_destination_status *status);
 
+/* enum smtp_capability as the names that EHLO has for them. */
+json_t *admin_view_capabilities(unsigned capabilities);
+
 /* For the status: those that are worth a look. */
 json_t *admin_view_domains(const struct admin_view *view, const struct admin_totals *totals);
 json_t *admin_view_destinations(const struct admin_view *view,

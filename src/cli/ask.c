@@ -92,7 +92,7 @@ void cli_print(struct cli *cli, const struct pn_buf *text)
 
 void cli_print_json(struct cli *cli, const json_t *json)
 {
-    (void)json_dumpf(json, cli->out, JSON_COMPACT);
+    (void)json_dumpf(json, cli->out, JSON_COMPACT | JSON_REAL_PRECISION(12));
     (void)fputc('\n', cli->out);
 }
 

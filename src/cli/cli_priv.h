@@ -55,7 +55,11 @@ cli_command_fn cli_domain_list, cli_domain_show, cli_domain_add, cli_domain_remo
     cli_domain_check;
 cli_command_fn cli_queue_list, cli_queue_show, cli_queue_hold, cli_queue_release,
     cli_queue_retry, cli_queue_delete;
-cli_command_fn cli_flush, cli_destination_list, cli_destination_hold, cli_destination_release;
+cli_command_fn cli_parked_list, cli_parked_show, cli_parked_release, cli_parked_delete;
+cli_command_fn cli_recipients_show, cli_recipients_test, cli_recipients_import,
+    cli_recipients_export, cli_recipients_forget;
+cli_command_fn cli_flush, cli_destination_list, cli_destination_show, cli_destination_hold,
+    cli_destination_release, cli_destination_resume, cli_destination_refuse;
 cli_command_fn cli_config_explain, cli_spool_genkey, cli_spool_check, cli_spool_salvage;
 cli_command_fn cli_help, cli_version;
 
@@ -103,8 +107,12 @@ void cli_print_json(struct cli *cli, const json_t *json);
 void cli_summary(const json_t *status, struct pn_buf *out); /* the status' first line */
 void cli_status_text(const json_t *status, size_t width, bool colour, struct pn_buf *out);
 void cli_put_broken(const json_t *broken, struct pn_buf *out);
+/* A destination, or a domain that goes there, that is on parole or stopped: in words. */
+void cli_put_parole(const json_t *row, struct pn_buf *out);
+void cli_put_stopped(const json_t *row, struct pn_buf *out);
 struct cli_table *cli_domain_table(const json_t *domains);
 struct cli_table *cli_queue_table(const json_t *messages);
+struct cli_table *cli_parked_table(const json_t *messages);
 struct cli_table *cli_destination_table(const json_t *destinations);
 bool cli_findings_text(const json_t *answer, bool colour, struct pn_buf *out);
 void cli_progress_bar(uint64_t done, uint64_t total, struct pn_buf *out);

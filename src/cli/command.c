@@ -27,21 +27,32 @@ static const struct cli_option spool_check_options[] = {
     {"messages", "N", "How many messages to read; 1,000 unless given.", false}, {0}};
 static const struct cli_option destination_options[] = {
     {"domain", "DOMAIN", "The destination that this domain's mail goes to.", false}, {0}};
+static const struct cli_option decision_options[] = {
+    {"domain", "DOMAIN", "The destination that this domain's mail goes to.", false},
+    {"all", NULL, "Every destination that is stopped.", false},
+    {0}};
+static const struct cli_option import_options[] = {
+    {"invalid", NULL, "The addresses are those of nobody.", false}, {0}};
+static const struct cli_option forget_options[] = {
+    {"all", NULL, "Everything that is remembered of the domain.", false}, {0}};
 
-#define FILTER_OPTIONS                                                                         \
+#define TEXT_OPTIONS                                                                           \
     {"domain", "DOMAIN", "Messages of this queue.", false},                                    \
         {"sender", "TEXT", "Messages whose sender has this text in it.", false},               \
         {"recipient", "TEXT", "Messages one of whose recipients has this text in it.", false}, \
-        {"older", "AGE", "Messages older than this: 90s, 2h, 14d.", false},                    \
-        {"held", NULL, "Messages that are held.", false},                                      \
+        {"older", "AGE", "Messages older than this: 90s, 2h, 14d.", false},
+#define FILTER_OPTIONS                                                                         \
+    TEXT_OPTIONS{"held", NULL, "Messages that are held.", false},                              \
         {"parked", NULL, "Messages with parked recipients: refused or expired.", false},
+#define PAGE_OPTIONS                                                                           \
+    {"limit", "N", "How many messages to show; 100 unless given.", false},                     \
+        {"after", "PLACE", "Go on where an earlier list ended.", false},
+#define ALL_OPTION {"all", NULL, "Every message: for when nothing else is given.", false},
 
-static const struct cli_option list_options[] = {
-    FILTER_OPTIONS{"limit", "N", "How many messages to show; 100 unless given.", false},
-    {"after", "PLACE", "Go on where an earlier list ended.", false},
-    {0}};
-static const struct cli_option verb_options[] = {
-    FILTER_OPTIONS{"all", NULL, "Every message: for when nothing else is given.", false}, {0}};
+static const struct cli_option list_options[] = {FILTER_OPTIONS PAGE_OPTIONS{0}};
+static const struct cli_option verb_options[] = {FILTER_OPTIONS ALL_OPTION{0}};
+static const struct cli_option parked_list_options[] = {TEXT_OPTIONS PAGE_OPTIONS{0}};
+static const struct cli_option parked_verb_options[] = {TEXT_OPTIONS ALL_OPTION{0}};
 
 static const struct cli_command commands[] = {
     {"status", "", 0, 0, no_options, cli_status,
@@ -55,6 +66,16 @@ static const struct cli_command commands[] = {
      "Removes the domain's file. Mail that waits is kept, and held."},
     {"domain check", "DOMAIN", 1, 1, check_options, cli_domain_check,
      "Looks at the domain's DNS and its target, and says what to do."},
+    {"recipients show", "DOMAIN", 1, 1, no_options, cli_recipients_show,
+     "Who knows the domain's recipients: each source in its order, and its state."},
+    {"recipients test", "DOMAIN ADDRESS", 2, 2, no_options, cli_recipients_test,
+     "What a client would be told about an address now, and why."},
+    {"recipients import", "DOMAIN FILE", 2, 2, import_options, cli_recipients_import,
+     "Remembers the addresses in a file as valid."},
+    {"recipients export", "DOMAIN", 1, 1, no_options, cli_recipients_export,
+     "Prints what is remembered, one line each: address, verdict, source, age."},
+    {"recipients forget", "DOMAIN [ADDRESS]", 1, 2, forget_options, cli_recipients_forget,
+     "Forgets what is remembered of an address."},
     {"queue list", "", 0, 0, list_options, cli_queue_list,
      "Messages that wait, by queue and time of the next try."},
     {"queue show", "ID", 1, 1, no_options, cli_queue_show, "Everything about one message."},
@@ -66,15 +87,29 @@ static const struct cli_command commands[] = {
      "Makes waiting messages due now."},
     {"queue delete", "[ID ...]", 0, CLI_ARGUMENTS_MAX, verb_options, cli_queue_delete,
      "Deletes messages, without a report to anybody."},
+    {"parked list", "", 0, 0, parked_list_options, cli_parked_list,
+     "Messages with recipients that were refused, or waited too long."},
+    {"parked show", "ID", 1, 1, no_options, cli_parked_show,
+     "One of them: its parked recipients, and why."},
+    {"parked release", "[ID ...]", 0, CLI_ARGUMENTS_MAX, parked_verb_options,
+     cli_parked_release, "Makes parked recipients due now."},
+    {"parked delete", "[ID ...]", 0, CLI_ARGUMENTS_MAX, parked_verb_options, cli_parked_delete,
+     "Deletes parked recipients, without a report to anybody."},
     {"flush", "[DOMAIN]", 0, 1, flush_options, cli_flush,
      "Tries every message of a queue now, or of all."},
     {"trace", "ID", 1, 1, no_options, cli_trace, "What happened to a message."},
     {"destination list", "", 0, 0, page_options, cli_destination_list,
      "The next hops: whether they answer, and since when."},
+    {"destination show", "NAME", 1, 1, no_options, cli_destination_show,
+     "One next hop: its state, its sessions, what it offers, and whose mail goes there."},
     {"destination hold", "[NAME]", 0, 1, destination_options, cli_destination_hold,
      "Sends nothing to a destination until it is released."},
     {"destination release", "[NAME]", 0, 1, destination_options, cli_destination_release,
      "Lets a held destination have its mail."},
+    {"destination resume", "[NAME]", 0, 1, decision_options, cli_destination_resume,
+     "Lets a destination that was stopped for its refusals have its mail, still on parole."},
+    {"destination refuse", "[NAME]", 0, 1, decision_options, cli_destination_refuse,
+     "Believes a destination's refusals: its parole is over."},
     {"reload", "", 0, 0, no_options, cli_reload, "Reads the configuration again."},
     {"stop", "", 0, 0, no_options, cli_stop, "Ends the daemon; no accepted mail is lost."},
     {"config explain", "[NAME]", 0, 1, no_options, cli_config_explain,
@@ -138,7 +173,7 @@ static void help_all(FILE *file)
 {
     (void)fprintf(file, "usage: postern [-s SOCKET] [--json] COMMAND\n\n");
     for (size_t i = 0; i < PN_COUNT(commands); i++) {
-        (void)fprintf(file, "  %-20s %-14s %s\n", commands[i].words, commands[i].arguments,
+        (void)fprintf(file, "  %-20s %-16s %s\n", commands[i].words, commands[i].arguments,
                       commands[i].help);
     }
     (void)fprintf(file,

@@ -17,7 +17,8 @@
 
 static bool is_list(const char *type)
 {
-    return pn_str_starts(pn_str_z(type), PN_STR("list of "));
+    return pn_str_starts(pn_str_z(type), PN_STR("list of ")) ||
+           pn_str_starts(pn_str_z(type), PN_STR("some of "));
 }
 
 const struct cli_option *cli_domain_options(void)
@@ -197,6 +198,29 @@ static void put_row(struct pn_buf *out, const char *name)
     cli_put_printf(out, "%-12s ", name);
 }
 
+/* Who knows its recipients, and what happens to its mail while the target is up. */
+static void put_knowledge(const json_t *options, struct pn_buf *out)
+{
+    const json_t *sources = json_object_get(options, "recipients");
+    size_t index;
+    json_t *source;
+
+    if (!options) {
+        return;
+    }
+    put_row(out, "recipients");
+    json_array_foreach(sources, index, source)
+    {
+        cli_put_z(out, index > 0 ? ", " : "");
+        cli_put_text(out,
+                     (struct pn_str){json_string_value(source), json_string_length(source)});
+    }
+    cli_put_z(out, "\n");
+    put_row(out, "when up");
+    cli_put_text(out, cli_text(options, "when_up"));
+    cli_put_z(out, "\n");
+}
+
 static void put_domain(const json_t *domain, bool colour, struct pn_buf *out)
 {
     struct pn_str reason = cli_text(domain, "reason");
@@ -215,6 +239,16 @@ static void put_domain(const json_t *domain, bool colour, struct pn_buf *out)
         cli_put_printf(out, ", next probe in %.0f s", cli_seconds(domain, "next_probe_s"));
     }
     cli_put_z(out, "\n");
+    if (pn_str_eq(cli_text(domain, "state"), PN_STR("stopped"))) {
+        put_row(out, "decision");
+        cli_put_stopped(domain, out);
+        cli_put_z(out, "\n");
+        reason = PN_STR("");
+    } else if (cli_flag(domain, "parole")) {
+        put_row(out, "parole");
+        cli_put_parole(domain, out);
+        cli_put_z(out, "\n");
+    }
     if (reason.len > 0) {
         put_row(out, "reason");
         cli_put_text(out, reason);
@@ -232,6 +266,7 @@ static void put_domain(const json_t *domain, bool colour, struct pn_buf *out)
     put_row(out, "parked");
     cli_put_count(out, cli_number(domain, "parked"));
     cli_put_z(out, "\n");
+    put_knowledge(json_object_get(domain, "options"), out);
     if (cli_text(domain, "mistake").len > 0) {
         put_row(out, "mistake");
         cli_put_text(out, cli_text(domain, "mistake"));

@@ -143,6 +143,12 @@ static int judge(struct progress *progress, const json_t *queue)
         tell(progress, PN_STR("the queue is held: "), cli_text(queue, "reason"));
         return CLI_REFUSED;
     }
+    if (pn_str_eq(state, PN_STR("stopped"))) {
+        tell(progress,
+             PN_STR("the target is back and refuses too much; see \"postern status\": "),
+             cli_text(queue, "reason"));
+        return CLI_REFUSED;
+    }
     progress->idle = moves || progress->told_down ? 0 : progress->idle + 1;
     if (progress->idle < IDLE_LOOKS_MAX) {
         return -1;

@@ -1,5 +1,8 @@
 /*
- * cli/queue.c - messages in the queues, and what happened to one.
+ * cli/queue.c - messages in the queues, parked ones, and what happened to one.
+ *
+ * "parked" asks what "queue" asks, with one more filter: nobody who wants to see what was
+ * refused has to think of it.
  */
 #include "cli_priv.h"
 
@@ -77,9 +80,36 @@ struct cli_table *cli_queue_table(const json_t *messages)
     return table;
 }
 
-/* The query of a listing: the options of the same names. */
-static void put_filters(const struct cli_args *args, struct pn_buf *path)
+struct cli_table *cli_parked_table(const json_t *messages)
 {
+    static const struct cli_column columns[] = {
+        {"ID", false, false, false},    {"AGE", true, false, false},
+        {"SIZE", true, false, false},   {"QUEUE", false, true, false},
+        {"SENDER", false, true, false}, {"RECIPIENTS", false, true, false},
+        {"REASON", false, true, false}};
+    struct cli_table *table = cli_table_new(columns, PN_COUNT(columns));
+    size_t index;
+    json_t *row;
+
+    json_array_foreach(messages, index, row)
+    {
+        cli_put_text(cli_table_cell(table), cli_text(row, "id"));
+        cli_put_age(cli_table_cell(table), cli_seconds(row, "arrival_s"));
+        cli_put_size(cli_table_cell(table), cli_number(row, "octets"));
+        cli_put_text(cli_table_cell(table), cli_text(row, "queue"));
+        put_sender(row, cli_table_cell(table));
+        put_recipients(row, cli_table_cell(table));
+        cli_put_text(cli_table_cell(table), cli_text(row, "last_reply"));
+    }
+    return table;
+}
+
+/* The query of a listing: the options of the same names. */
+static void put_filters(const struct cli_args *args, bool parked, struct pn_buf *path)
+{
+    if (parked) {
+        cli_path_query(path, "parked", "true");
+    }
     for (size_t i = 0; i < args->given_count; i++) {
         cli_path_query(path, args->given[i].option->name,
                        args->given[i].value ? args->given[i].value : "true");
@@ -87,8 +117,8 @@ static void put_filters(const struct cli_args *args, struct pn_buf *path)
 }
 
 /* Pages until there are enough rows: a page may be short when few of many match. */
-static int gather(struct cli *cli, const struct cli_args *args, uint64_t limit, json_t *rows,
-                  char **out_next)
+static int gather(struct cli *cli, const struct cli_args *args, bool parked, uint64_t limit,
+                  json_t *rows, char **out_next)
 {
     char *after =
         cli_args_value(args, "after") ? pn_strdup(cli_args_value(args, "after")) : NULL;
@@ -102,7 +132,7 @@ static int gather(struct cli *cli, const struct cli_args *args, uint64_t limit, 
         cli_path(&path, "/v1/queue", "", "");
         cli_args_drop(&filters, "after");
         cli_args_drop(&filters, "limit");
-        put_filters(&filters, &path);
+        put_filters(&filters, parked, &path);
         cli_path_number(&path, "limit", limit - json_array_size(rows));
         if (after) {
             cli_path_query(&path, "after", after);
@@ -124,7 +154,7 @@ static int gather(struct cli *cli, const struct cli_args *args, uint64_t limit, 
     return result;
 }
 
-int cli_queue_list(struct cli *cli, const struct cli_args *args)
+static int list(struct cli *cli, const struct cli_args *args, bool parked)
 {
     uint64_t limit = LIST_LIMIT;
     const char *given = cli_args_value(args, "limit");
@@ -135,27 +165,27 @@ int cli_queue_list(struct cli *cli, const struct cli_args *args)
     int result;
 
     if (given && (!pn_str_to_u64(pn_str_z(given), 1000000, &limit) || limit == 0)) {
-        (void)fprintf(cli->err, "postern queue list: --limit is a number from 1 to 1000000\n");
+        (void)fprintf(cli->err, "postern: --limit is a number from 1 to 1000000\n");
         return CLI_USAGE;
     }
     if (cli->json) {
         struct pn_buf path;
 
         cli_path(&path, "/v1/queue", "", "");
-        put_filters(args, &path);
+        put_filters(args, parked, &path);
         result = cli_ask(cli, "GET", cli_z(&path), NULL, &rows);
         pn_buf_fini(&path);
         return result;
     }
     rows = json_array();
-    result = gather(cli, args, limit, rows, &next);
+    result = gather(cli, args, parked, limit, rows, &next);
     if (result == CLI_DONE) {
         pn_buf_init(&out, CLI_OUTPUT_MAX);
-        table = cli_queue_table(rows);
+        table = parked ? cli_parked_table(rows) : cli_queue_table(rows);
         if (json_array_size(rows) > 0) {
             cli_table_write(table, cli->width, cli->colour, &out);
         } else {
-            cli_put_z(&out, "no message\n");
+            cli_put_z(&out, parked ? "nothing is parked\n" : "no message\n");
         }
         if (next) {
             cli_put_printf(&out, "there are more: --after %s\n", next);
@@ -167,6 +197,16 @@ int cli_queue_list(struct cli *cli, const struct cli_args *args)
     json_decref(rows);
     free(next);
     return result;
+}
+
+int cli_queue_list(struct cli *cli, const struct cli_args *args)
+{
+    return list(cli, args, false);
+}
+
+int cli_parked_list(struct cli *cli, const struct cli_args *args)
+{
+    return list(cli, args, true);
 }
 
 /* ---- show ------------------------------------------------------------------------- */
@@ -212,13 +252,14 @@ static void put_job(const json_t *job, bool colour, struct pn_buf *out)
     }
 }
 
-int cli_queue_show(struct cli *cli, const struct cli_args *args)
+static int show(struct cli *cli, const struct cli_args *args, bool parked_only)
 {
     struct pn_buf path;
     struct pn_buf out;
     json_t *message;
     json_t *job;
     size_t index;
+    bool shown = false;
     int result;
 
     cli_path(&path, "/v1/queue/", args->values[0], "");
@@ -243,12 +284,31 @@ int cli_queue_show(struct cli *cli, const struct cli_args *args)
     put_field(&out, "tls", cli_text(message, "tls"));
     json_array_foreach(json_object_get(message, "jobs"), index, job)
     {
-        put_job(job, cli->colour, &out);
+        if (!parked_only || pn_str_eq(cli_text(job, "state"), PN_STR("parked"))) {
+            put_job(job, cli->colour, &out);
+            shown = true;
+        }
     }
-    cli_print(cli, &out);
+    if (shown || !parked_only) {
+        cli_print(cli, &out);
+    } else {
+        (void)fprintf(cli->err, "postern: none of the message's recipients is parked; see "
+                                "\"postern queue show\"\n");
+        result = CLI_REFUSED;
+    }
     pn_buf_fini(&out);
     json_decref(message);
     return result;
+}
+
+int cli_queue_show(struct cli *cli, const struct cli_args *args)
+{
+    return show(cli, args, false);
+}
+
+int cli_parked_show(struct cli *cli, const struct cli_args *args)
+{
+    return show(cli, args, true);
 }
 
 int cli_trace(struct cli *cli, const struct cli_args *args)
@@ -284,10 +344,13 @@ int cli_trace(struct cli *cli, const struct cli_args *args)
 
 /* ---- verbs ------------------------------------------------------------------------ */
 
-static json_t *filter_body(const struct cli_args *args, const char *id)
+static json_t *filter_body(const struct cli_args *args, bool parked, const char *id)
 {
     json_t *body = json_object();
 
+    if (parked) {
+        pn_assert(json_object_set_new(body, "parked", json_true()) == 0);
+    }
     for (size_t i = 0; i < args->given_count; i++) {
         pn_assert(json_object_set_new(body, args->given[i].option->name,
                                       args->given[i].value ? cli_json(args->given[i].value)
@@ -299,7 +362,7 @@ static json_t *filter_body(const struct cli_args *args, const char *id)
     return body;
 }
 
-static int apply(struct cli *cli, const struct cli_args *args, const char *path,
+static int apply(struct cli *cli, const struct cli_args *args, bool parked, const char *path,
                  const char *done)
 {
     uint64_t changed = 0;
@@ -316,7 +379,8 @@ static int apply(struct cli *cli, const struct cli_args *args, const char *path,
         json_t *answer;
 
         result = cli_ask(cli, "POST", path,
-                         filter_body(args, args->count > 0 ? args->values[i] : NULL), &answer);
+                         filter_body(args, parked, args->count > 0 ? args->values[i] : NULL),
+                         &answer);
         changed += cli_number(answer, "changed");
         if (answer && !cli_flag(answer, "complete")) {
             (void)fprintf(cli->err, "postern: the store stopped working halfway\n");
@@ -332,20 +396,30 @@ static int apply(struct cli *cli, const struct cli_args *args, const char *path,
 
 int cli_queue_hold(struct cli *cli, const struct cli_args *args)
 {
-    return apply(cli, args, "/v1/queue/hold", "held");
+    return apply(cli, args, false, "/v1/queue/hold", "held");
 }
 
 int cli_queue_release(struct cli *cli, const struct cli_args *args)
 {
-    return apply(cli, args, "/v1/queue/release", "released");
+    return apply(cli, args, false, "/v1/queue/release", "released");
 }
 
 int cli_queue_retry(struct cli *cli, const struct cli_args *args)
 {
-    return apply(cli, args, "/v1/queue/retry", "due now");
+    return apply(cli, args, false, "/v1/queue/retry", "due now");
 }
 
 int cli_queue_delete(struct cli *cli, const struct cli_args *args)
 {
-    return apply(cli, args, "/v1/queue/delete", "deleted");
+    return apply(cli, args, false, "/v1/queue/delete", "deleted");
+}
+
+int cli_parked_release(struct cli *cli, const struct cli_args *args)
+{
+    return apply(cli, args, true, "/v1/queue/release", "released");
+}
+
+int cli_parked_delete(struct cli *cli, const struct cli_args *args)
+{
+    return apply(cli, args, true, "/v1/queue/delete", "deleted");
 }

@@ -6,6 +6,7 @@
  */
 #include "cli_priv.h"
 
+#include "postern/base/assert.h"
 #include "postern/base/mem.h"
 
 #include <string.h>
@@ -57,6 +58,7 @@ static void put_domains(const json_t *status, double since_s, struct pn_buf *out
     uint64_t down = in_state(status, "down");
     uint64_t held = in_state(status, "held");
     uint64_t ramp = in_state(status, "ramp");
+    uint64_t stopped = in_state(status, "stopped");
 
     cli_put_count(out, total);
     cli_put_z(out, total == 1 ? " domain" : " domains");
@@ -70,6 +72,11 @@ static void put_domains(const json_t *status, double since_s, struct pn_buf *out
         cli_put_z(out, ", ");
         cli_put_count(out, ramp);
         cli_put_z(out, " just back");
+    }
+    if (stopped > 0) {
+        cli_put_z(out, ", ");
+        cli_put_count(out, stopped);
+        cli_put_z(out, " stopped for refusals");
     }
     if (held > 0) {
         cli_put_z(out, ", ");
@@ -124,15 +131,22 @@ void cli_summary(const json_t *status, struct pn_buf *out)
 /* What the queue is doing, in a few words. */
 static void put_activity(const json_t *row, struct pn_buf *out)
 {
-    if (cli_flag(row, "flushing")) {
+    bool stopped = pn_str_eq(cli_text(row, "state"), PN_STR("stopped"));
+
+    if (cli_flag(row, "flushing") && !stopped) {
         cli_put_count(out, cli_number(row, "flush_left"));
         cli_put_printf(out, " left, %.0f/s", cli_seconds(row, "rate"));
         if (cli_seconds(row, "time_left_s") >= 0) {
             cli_put_z(out, ", ");
             cli_put_age(out, cli_seconds(row, "time_left_s"));
         }
+    } else if (cli_flag(row, "parole") && !stopped) {
+        cli_put_z(out, "on parole");
     } else if (cli_seconds(row, "next_probe_s") >= 0) {
         cli_put_printf(out, "probe in %.0f s", cli_seconds(row, "next_probe_s"));
+    } else if (cli_seconds(row, "next_canary_s") >= 0) {
+        cli_put_z(out, "tries some in ");
+        cli_put_age(out, cli_seconds(row, "next_canary_s"));
     } else if (cli_number(row, "in_flight") > 0) {
         cli_put_count(out, cli_number(row, "in_flight"));
         cli_put_z(out, " under way");
@@ -178,23 +192,39 @@ void cli_put_broken(const json_t *broken, struct pn_buf *out)
     }
 }
 
+/* What one has to know of a domain that is not simply up; or nothing. */
+static void put_reason(const json_t *row, struct pn_buf *out)
+{
+    struct pn_str state = cli_text(row, "state");
+
+    if (pn_str_eq(state, PN_STR("stopped"))) {
+        cli_put_stopped(row, out);
+    } else if (cli_flag(row, "parole")) {
+        cli_put_parole(row, out);
+    } else if (pn_str_eq(state, PN_STR("down")) || pn_str_eq(state, PN_STR("held"))) {
+        cli_put_text(out, cli_text(row, "reason"));
+    }
+}
+
 static void put_reasons(const json_t *domains, struct pn_buf *out)
 {
     size_t index;
     json_t *row;
+    struct pn_buf reason;
 
+    pn_buf_init(&reason, CLI_TEXT_MAX);
     json_array_foreach(domains, index, row)
     {
-        struct pn_str state = cli_text(row, "state");
-
-        if (cli_text(row, "reason").len > 0 &&
-            (pn_str_eq(state, PN_STR("down")) || pn_str_eq(state, PN_STR("held")))) {
+        pn_buf_clear(&reason);
+        put_reason(row, &reason);
+        if (reason.len > 0) {
             cli_put_text(out, cli_text(row, "name"));
             cli_put_z(out, ": ");
-            cli_put_text(out, cli_text(row, "reason"));
+            pn_assert(pn_buf_append(out, pn_buf_str(&reason)) == 0);
             cli_put_z(out, "\n");
         }
     }
+    pn_buf_fini(&reason);
 }
 
 static void put_machine(const json_t *status, struct pn_buf *out)

@@ -164,11 +164,13 @@ size_t cli_columns(struct pn_str text)
 
 enum cli_colour cli_state_colour(struct pn_str state)
 {
-    if (pn_str_eq(state, PN_STR("up")) || pn_str_eq(state, PN_STR("ok"))) {
+    if (pn_str_eq(state, PN_STR("up")) || pn_str_eq(state, PN_STR("ok")) ||
+        pn_str_eq(state, PN_STR("valid"))) {
         return CLI_GREEN;
     }
     if (pn_str_eq(state, PN_STR("down")) || pn_str_eq(state, PN_STR("problem")) ||
-        pn_str_eq(state, PN_STR("parked"))) {
+        pn_str_eq(state, PN_STR("parked")) || pn_str_eq(state, PN_STR("stopped")) ||
+        pn_str_eq(state, PN_STR("invalid"))) {
         return CLI_RED;
     }
     if (pn_str_eq(state, PN_STR("held")) || pn_str_eq(state, PN_STR("ramp")) ||

@@ -53,8 +53,6 @@ void conf_write_example(struct conf_writer *writer, size_t index)
         {OPTION_CERTIFICATE_chain, "\"/etc/postern/tls/fullchain.pem\""},
         {OPTION_CERTIFICATE_key, "\"/etc/postern/tls/privkey.pem\""},
         {OPTION_DOMAIN_target, "{\"mail.example.org:25\"}"},
-        {OPTION_DOMAIN_recipients, "{any}"},
-        {OPTION_DOMAIN_when_up, "accept"},
     };
     const char *fallback = conf_option_get(index)->fallback;
 
@@ -122,7 +120,7 @@ static void write_sample_option(struct conf_writer *writer, const char *indent, 
         (void)conf_write_range(writer, index);
         conf_write(writer, ")\n");
     }
-    if (conf_row_get(index)->type == CONF_WORD) {
+    if (conf_type_has_words(conf_row_get(index)->type)) {
         conf_write(writer, "%s# (%s)\n", indent, option->type);
     }
     conf_write(writer, "%s%s%s = ", indent, active ? "" : "#", option->name);

@@ -39,7 +39,11 @@ static const char domain_head[] =
     ".Pp\n"
     "The directory is watched: a new, changed or removed file takes effect by itself.\n"
     "A file with a mistake is reported, and the last good version of the domain stays in\n"
-    "force until the file is mended.\n";
+    "force until the file is mended.\n"
+    ".Pp\n"
+    "A name that has a file of its own belongs to that file, whoever lists it among\n"
+    ".Ic aliases .\n"
+    "When several files list the same alias, it belongs to the first in the order of names.\n";
 
 static const char syntax_text[] =
     ".Ss Syntax\n"
@@ -97,6 +101,39 @@ static const char reload_text[] =
     ".Ql posternd --check\n"
     "reads the configuration, says what is wrong with it and ends.\n";
 
+static const char lists_text[] =
+    ".Ss Recipient lists\n"
+    "A list that\n"
+    ".Ic recipient_list\n"
+    "names has one entry on a line:\n"
+    ".Bl -tag -width Ds\n"
+    ".It Ar local Ns @ Ns Ar domain\n"
+    "An address of this domain, one of its\n"
+    ".Ic aliases ,\n"
+    "or, with\n"
+    ".Ic subdomains ,\n"
+    "a name below them.\n"
+    "Addresses of other domains are skipped, so several domains may share a list.\n"
+    ".It Ar local\n"
+    "A local part alone.\n"
+    ".It Li @ | @ Ns Ar domain\n"
+    "Every local part.\n"
+    ".El\n"
+    ".Pp\n"
+    "What follows\n"
+    ".Ql #\n"
+    "at the beginning of a line or after a blank is a comment.\n"
+    "Case, sub-addresses and quotes count as the domain's other options say.\n"
+    ".Pp\n"
+    "A file is read again when it has changed and stays the same for a second.\n"
+    "An address is fetched with what the server said about the last version (ETag,\n"
+    "Last-Modified); redirects are not followed, and 256 MiB are the most.\n"
+    "What was fetched is kept below the spool, for a start while the server is away.\n"
+    ".Pp\n"
+    "The last good list stays in force when a new one cannot be had, has no recipient of\n"
+    "the domain, or has more broken lines than good ones.\n"
+    "Until there was a good one, the list knows nothing and refuses nobody.\n";
+
 static const char main_tail[] = ".Sh FILES\n"
                                 ".Bl -tag -width Ds\n"
                                 ".It Pa /etc/postern/postern.conf\n"
@@ -133,14 +170,30 @@ static const char domain_tail[] =
     "The relay domains.\n"
     ".El\n"
     ".Sh EXAMPLES\n"
-    "Mail for example.org is held for its own server:\n"
+    "One server.\n"
+    "Clients talk through to it while it is up, its recipients are learned, and mail is held\n"
+    "while it is away:\n"
     ".Bd -literal -offset indent\n"
-    "target     = {\"mail.example.org:25\"}\n"
-    "recipients = {any}\n"
+    "target = {\"mail.example.org:25\"}\n"
+    ".Ed\n"
+    ".Pp\n"
+    "A hoster's customer: recipients are asked for, and mail is stored before it goes on:\n"
+    ".Bd -literal -offset indent\n"
+    "target     = {\"mail.example.org\"}\n"
+    "recipients = {call-ahead}\n"
     "when_up    = accept\n"
     ".Ed\n"
     ".Pp\n"
-    "Two servers behind LMTP, never without TLS, and mail is kept for a month:\n"
+    "An ISP's customer: a list says who there is, and senders use the target while it is up:\n"
+    ".Bd -literal -offset indent\n"
+    "target         = {\"mail.example.org\"}\n"
+    "recipients     = {list}\n"
+    "recipient_list = \"https://lists.example.net/example.org\"\n"
+    "when_up        = defer\n"
+    ".Ed\n"
+    ".Pp\n"
+    "Two servers that take every local part over LMTP, never without TLS, and mail is kept\n"
+    "for a month:\n"
     ".Bd -literal -offset indent\n"
     "target     = {\"[2001:db8::25]:24\", \"192.0.2.25:24\"}\n"
     "service    = lmtp\n"
@@ -247,6 +300,6 @@ int conf_write_domain_man(struct pn_buf *out)
 
     conf_write(&writer, "%s%s.Sh OPTIONS\n", domain_head, syntax_text);
     write_options(&writer, CONF_DOMAIN);
-    conf_write(&writer, "%s", domain_tail);
+    conf_write(&writer, "%s%s", lists_text, domain_tail);
     return writer.status;
 }

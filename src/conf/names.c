@@ -82,7 +82,7 @@ static const char *take_port(struct pn_str text, uint16_t *port)
     return NULL;
 }
 
-static char *lower_copy(struct pn_str text)
+char *conf_name_lower(struct pn_str text)
 {
     char *copy = pn_strndup(text);
 
@@ -141,7 +141,8 @@ const char *conf_target_parse(struct pn_str text, uint16_t default_port,
     if (why) {
         return why;
     }
-    target.host = target.literal ? pn_strdup(pn_ip_format(&target.ip, ip)) : lower_copy(host);
+    target.host =
+        target.literal ? pn_strdup(pn_ip_format(&target.ip, ip)) : conf_name_lower(host);
     *out_target = target;
     return NULL;
 }

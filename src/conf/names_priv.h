@@ -9,6 +9,9 @@
 /* Why name is not a host name of letters, digits and hyphens; NULL when it is one. */
 const char *conf_name_check(struct pn_str name);
 
+/* Lower case of a name that has been checked, for the caller to free. */
+char *conf_name_lower(struct pn_str name);
+
 /*
  * "host[:port]", "192.0.2.1[:port]", "[2001:db8::1][:port]" or "2001:db8::1". Returns what
  * is wrong, or NULL and fills *out_target, whose host the caller frees.

@@ -20,6 +20,7 @@ enum { REQUIRED = 1, RESTART = 2 };
 #define OFFSET_BOOL(object, name)     offsetof(struct object, name)
 #define OFFSET_WORD(object, name)     offsetof(struct object, name)
 #define OFFSET_WORDS(object, name)    offsetof(struct object, name)
+#define OFFSET_ORDER(object, name)    offsetof(struct object, name)
 #define OFFSET_NETS(object, name)     offsetof(struct object, name)
 
 #define KIND_STRING(min)   "string"
@@ -30,6 +31,7 @@ enum { REQUIRED = 1, RESTART = 2 };
 #define KIND_BOOL(min)     "yes|no"
 #define KIND_WORD(min)     min
 #define KIND_WORDS(min)    "list of " min
+#define KIND_ORDER(min)    "some of " min ", in order"
 #define KIND_NETS(min)     "list of networks"
 
 /* The words of a WORD stand in the column of the least value. */
@@ -41,6 +43,7 @@ enum { REQUIRED = 1, RESTART = 2 };
 #define LEAST_BOOL(min)     ""
 #define LEAST_WORD(min)     ""
 #define LEAST_WORDS(min)    ""
+#define LEAST_ORDER(min)    ""
 #define LEAST_NETS(min)     ""
 
 #define ROW(part, object, prefix, name, type, min)                                             \
@@ -101,7 +104,13 @@ const struct conf_option *conf_option_get(size_t index)
 
 bool conf_type_is_list(enum conf_type type)
 {
-    return type == CONF_STRINGS || type == CONF_WORDS || type == CONF_NETS;
+    return type == CONF_STRINGS || type == CONF_WORDS || type == CONF_ORDER ||
+           type == CONF_NETS;
+}
+
+bool conf_type_has_words(enum conf_type type)
+{
+    return type == CONF_WORD || type == CONF_WORDS || type == CONF_ORDER;
 }
 
 size_t conf_row_find(enum conf_section section, struct pn_str name)

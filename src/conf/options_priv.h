@@ -20,6 +20,7 @@ enum conf_type {
     CONF_BOOL,
     CONF_WORD,
     CONF_WORDS,
+    CONF_ORDER,
     CONF_NETS,
 };
 
@@ -41,13 +42,14 @@ struct conf_row {
     enum conf_section section;
     enum conf_type type;
     size_t offset;     /* of the field, in the section's struct */
-    const char *words; /* WORD and WORDS: "a|b|c" */
+    const char *words; /* "a|b|c" of types that have words */
     const char *full;  /* "hold", "listener.address": what conf_option_find takes */
 };
 
 const struct conf_row *conf_row_get(size_t index);
 const struct conf_option *conf_option_get(size_t index);
 bool conf_type_is_list(enum conf_type type);
+bool conf_type_has_words(enum conf_type type);
 
 /* The option of that section with exactly this name, or OPTION_COUNT. */
 size_t conf_row_find(enum conf_section section, struct pn_str name);

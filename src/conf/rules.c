@@ -24,9 +24,9 @@ static unsigned later_line(const struct conf_block *block, enum conf_option_inde
     return line_a > line_b ? line_a : line_b;
 }
 
-static void check_order(struct conf_reader *reader, const struct conf_block *block,
-                        enum conf_option_index least, enum conf_option_index most,
-                        int64_t least_ms, int64_t most_ms)
+void conf_rules_order(struct conf_reader *reader, const struct conf_block *block,
+                      enum conf_option_index least, enum conf_option_index most,
+                      int64_t least_ms, int64_t most_ms)
 {
     if (least_ms > most_ms) {
         conf_reader_mistake(reader, later_line(block, least, most),
@@ -126,8 +126,8 @@ void conf_rules_main(struct conf_reader *reader, const struct conf_block *block,
     check_path(reader, block, OPTION_MAIN_domains, conf->domains);
     check_admin(reader, block, conf);
     check_dns_servers(reader, block);
-    check_order(reader, block, OPTION_MAIN_probe_min, OPTION_MAIN_probe_max, conf->probe_min_ms,
-                conf->probe_max_ms);
+    conf_rules_order(reader, block, OPTION_MAIN_probe_min, OPTION_MAIN_probe_max,
+                     conf->probe_min_ms, conf->probe_max_ms);
 }
 
 static void check_title(struct conf_reader *reader, const struct conf_block *block)
@@ -306,6 +306,7 @@ void conf_rules_domain(struct conf_reader *reader, const struct conf_block *bloc
                        const struct pn_endpoint *own, size_t own_count)
 {
     read_targets(reader, &block->settings[OPTION_DOMAIN_target], domain, conf, own, own_count);
-    check_order(reader, block, OPTION_DOMAIN_retry_min, OPTION_DOMAIN_retry_max,
-                domain->retry_min_ms, domain->retry_max_ms);
+    conf_rules_order(reader, block, OPTION_DOMAIN_retry_min, OPTION_DOMAIN_retry_max,
+                     domain->retry_min_ms, domain->retry_max_ms);
+    conf_rules_recipients(reader, block, domain);
 }

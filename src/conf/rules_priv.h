@@ -26,4 +26,13 @@ void conf_rules_domain(struct conf_reader *reader, const struct conf_block *bloc
                        struct conf_domain *domain, const struct conf *conf,
                        const struct pn_endpoint *own, size_t own_count);
 
+/* The part of it that is about recipients (recipients.c). Makes aliases lower case. */
+void conf_rules_recipients(struct conf_reader *reader, const struct conf_block *block,
+                           struct conf_domain *domain);
+
+/* A mistake when the option `least` is above the option `most`. */
+void conf_rules_order(struct conf_reader *reader, const struct conf_block *block,
+                      enum conf_option_index least, enum conf_option_index most,
+                      int64_t least_ms, int64_t most_ms);
+
 #endif

@@ -22,6 +22,9 @@ struct item {
 /* Reads one value into the field (for lists: appends it); false when a mistake was said. */
 typedef bool value_read_fn(const struct item *item, void *field);
 
+/* What empty strings share: most options of a hundred thousand domains are not set. */
+static const char empty[1] = "";
+
 static void *field_of(size_t index, const void *object)
 {
     return (char *)object + conf_row_get(index)->offset;
@@ -56,7 +59,7 @@ static bool read_string(const struct item *item, void *field)
                             item->option->name);
         return false;
     }
-    *string = pn_strndup(item->text);
+    *string = item->text.len > 0 ? pn_strndup(item->text) : (char *)(uintptr_t)empty;
     return true;
 }
 
@@ -143,24 +146,6 @@ static bool read_bool(const struct item *item, void *field)
     return true;
 }
 
-/* Words that the documentation of later versions has, and this one does not know. */
-static bool is_later_word(const struct item *item)
-{
-    static const struct {
-        enum conf_option_index option;
-        const char *words;
-    } later[] = {{OPTION_DOMAIN_recipients, "call-ahead|list"},
-                 {OPTION_DOMAIN_when_up, "pass-through|defer"}};
-
-    for (size_t i = 0; i < PN_COUNT(later); i++) {
-        if (conf_option_get(later[i].option) == item->option &&
-            conf_word_find(later[i].words, item->text) >= 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The index of the word, or -1 when a mistake was said. */
 static int read_index(const struct item *item)
 {
@@ -173,12 +158,6 @@ static int read_index(const struct item *item)
         return index;
     }
     conf_text_quote(item->text, quoted);
-    if (is_later_word(item)) {
-        conf_reader_mistake(item->reader, item->line,
-                            "%s: this version does not know %s yet; it knows: %s",
-                            item->option->name, quoted, item->row->words);
-        return -1;
-    }
     while (rest.len > 0) {
         struct pn_str word = pn_str_cut(&rest, '|');
         size_t distance = pn_str_distance(item->text, word);
@@ -222,6 +201,27 @@ static bool read_words(const struct item *item, void *field)
     return index >= 0;
 }
 
+static bool read_order(const struct item *item, void *field)
+{
+    struct conf_order *order = field;
+    int index = read_index(item);
+    char quoted[CONF_QUOTE_CHARS];
+
+    for (size_t i = 0; i < order->count && index >= 0; i++) {
+        if (order->words[i] == index) {
+            conf_reader_mistake(item->reader, item->line, "%s: %s stands in the list twice",
+                                item->option->name, conf_text_quote(item->text, quoted));
+            return false;
+        }
+    }
+    if (index >= 0) {
+        /* Each word comes once, so there is room when there is room for all of them. */
+        pn_assert(order->count < PN_COUNT(order->words));
+        order->words[order->count++] = (uint8_t)index;
+    }
+    return index >= 0;
+}
+
 static bool read_nets(const struct item *item, void *field)
 {
     struct conf_nets *nets = field;
@@ -243,7 +243,8 @@ static bool read_nets(const struct item *item, void *field)
 static value_read_fn *const readers[] = {
     [CONF_STRING] = read_string, [CONF_STRINGS] = read_strings, [CONF_DURATION] = read_duration,
     [CONF_SIZE] = read_size,     [CONF_NUMBER] = read_number,   [CONF_BOOL] = read_bool,
-    [CONF_WORD] = read_word,     [CONF_WORDS] = read_words,     [CONF_NETS] = read_nets,
+    [CONF_WORD] = read_word,     [CONF_WORDS] = read_words,     [CONF_ORDER] = read_order,
+    [CONF_NETS] = read_nets,
 };
 
 int conf_word_find(const char *words, struct pn_str text)
@@ -322,7 +323,11 @@ void conf_values_read(struct conf_reader *reader, const struct conf_syntax *synt
 static void free_field(enum conf_type type, void *field)
 {
     if (type == CONF_STRING) {
-        free(*(char **)field);
+        char *string = *(char **)field;
+
+        if (string != empty) {
+            free(string);
+        }
     } else if (type == CONF_STRINGS) {
         struct conf_strings *strings = field;
 
@@ -404,6 +409,19 @@ static int write_words(const char *words, unsigned bits, struct pn_buf *out)
     return status;
 }
 
+static int write_order(const char *words, const struct conf_order *order, struct pn_buf *out)
+{
+    int status = pn_buf_append_char(out, '{');
+
+    for (size_t i = 0; i < order->count && status == 0; i++) {
+        status = pn_buf_append_z(out, i > 0 ? ", " : "");
+        if (status == 0) {
+            status = write_words(words, 1U << order->words[i], out);
+        }
+    }
+    return status != 0 ? status : pn_buf_append_char(out, '}');
+}
+
 int conf_value_format(size_t index, const void *object, struct pn_buf *out)
 {
     const struct conf_row *row = conf_row_get(index);
@@ -431,6 +449,8 @@ int conf_value_format(size_t index, const void *object, struct pn_buf *out)
             status = write_words(row->words, *(const unsigned *)field, out);
         }
         return status != 0 ? status : pn_buf_append_char(out, '}');
+    case CONF_ORDER:
+        return write_order(row->words, field, out);
     case CONF_NETS:
         return write_nets(field, out);
     }

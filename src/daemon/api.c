@@ -67,6 +67,9 @@ int daemon_api_open(struct daemon *daemon, struct pn_err *err)
         .state = daemon->state_records,
         .limits = daemon->limits,
         .counters = daemon->counters,
+        .verify = daemon->verify,
+        .lists = daemon->lists,
+        .board = daemon->board,
         .log = &daemon->log,
         .daemon = daemon_operator(daemon),
     };

@@ -56,6 +56,7 @@ void daemon_configure(struct daemon *daemon)
     policy_limits_set(daemon->limits, settings->conf);
     spool_set_free_octets(daemon->spool, settings->conf->free_space_octets);
     daemon->out.tls = settings->client;
+    verify_lists_configure(daemon->lists, daemon_domain_files_table(settings->domain_files));
     deliver_configure(daemon->deliver, settings->conf,
                       daemon_domain_files_table(settings->domain_files));
     for (size_t i = 0; i < daemon->worker_count; i++) {
@@ -132,6 +133,7 @@ static void on_second(struct pn_timer *timer)
         daemon_settings_certificates_changed(&daemon->settings)) {
         on_hangup(daemon, 0);
     }
+    daemon_knowledge_second(daemon);
     sd_notify(0, "WATCHDOG=1");
     loop_timer_after(loop, timer, PN_SECONDS(1));
 }
@@ -245,9 +247,14 @@ static int make_workers(struct daemon *daemon, struct pn_err *err)
     struct daemon_worker_deps deps = {
         .spool = daemon->spool,
         .state = daemon->settings.conf->trace_ms > 0 ? daemon->state_records : NULL,
+        .answers = daemon->state_records,
         .limits = daemon->limits,
         .counters = daemon->counters,
         .clock = &daemon->clock,
+        .board = daemon->board,
+        .lists = daemon->lists,
+        .rates = daemon->rates,
+        .defer = daemon->defer,
         .log = &daemon->log,
         .on_sign = on_sign,
         .on_stopped = post_worker_stopped,
@@ -276,6 +283,10 @@ static void make_deliver(struct daemon *daemon)
         .out = &daemon->out,
         .spool = daemon->spool,
         .state = daemon->settings.conf->trace_ms > 0 ? daemon->state_records : NULL,
+        .answers = daemon->state_records,
+        .board = daemon->board,
+        .believes = daemon_knowledge_believes,
+        .owner = daemon,
         .counters = daemon->counters,
         .clock = &daemon->clock,
         .log = &daemon->log,
@@ -345,23 +356,20 @@ static void on_started(void *owner, int status)
                daemon->settings.conf->hostname, daemon->worker_count);
 }
 
-/* The queue clock is known: the rest can be made. */
-static void on_clock(void *owner, int status, int64_t saved_ms)
+/* What the state store has is known: the rest can be made. */
+static void on_answers(void *owner, int status)
 {
     struct daemon *daemon = owner;
-    struct loop *loop = net_loop_port(daemon->loop);
     struct pn_err err = {0};
 
     if (daemon->state != DAEMON_STARTING) {
         return;
     }
-    queue_clock_init(&daemon->clock, status == 0 ? saved_ms : 0, loop->wall, loop->now);
-    daemon->started = loop->wall;
-    if (daemon->clock.jumped) {
+    if (status != 0) {
         pn_log_say(&daemon->log, PN_EV_ALARM,
-                   "the clock is more than a day later than when we stopped: nothing expires "
-                   "before one more attempt");
+                   "what was known of recipients cannot be read: it will be learned again");
     }
+    daemon_knowledge_open(daemon);
     if (make_workers(daemon, &err) != 0) {
         fail(daemon, &err);
         return;
@@ -373,8 +381,26 @@ static void on_clock(void *owner, int status, int64_t saved_ms)
     }
     daemon->second_timer.on_fire = on_second;
     daemon->stop_timer.on_fire = on_stop_timer;
-    loop_timer_after(loop, &daemon->second_timer, PN_SECONDS(1));
+    loop_timer_after(net_loop_port(daemon->loop), &daemon->second_timer, PN_SECONDS(1));
     deliver_start(daemon->deliver, on_started, daemon);
+}
+
+static void on_clock(void *owner, int status, int64_t saved_ms)
+{
+    struct daemon *daemon = owner;
+    struct loop *loop = net_loop_port(daemon->loop);
+
+    if (daemon->state != DAEMON_STARTING) {
+        return;
+    }
+    queue_clock_init(&daemon->clock, status == 0 ? saved_ms : 0, loop->wall, loop->now);
+    daemon->started = loop->wall;
+    if (daemon->clock.jumped) {
+        pn_log_say(&daemon->log, PN_EV_ALARM,
+                   "the clock is more than a day later than when we stopped: nothing expires "
+                   "before one more attempt");
+    }
+    state_answers_load(daemon->state_records, loop, on_answers, daemon);
 }
 
 static void on_first_turn(struct loop_task *task)
@@ -433,6 +459,7 @@ static void close_all(struct daemon *daemon)
         loop_timer_stop(net_loop_port(daemon->loop), &daemon->stop_timer);
     }
     deliver_free(&daemon->deliver);
+    daemon_knowledge_close(daemon);
     if (daemon->state_records && daemon->started.ms > 0) {
         state_clock_save(daemon->state_records,
                          queue_clock_now(&daemon->clock, net_loop_port(daemon->loop)->now));

@@ -7,6 +7,7 @@
 #include "log_sink_priv.h"
 #include "postern/admin/admin.h"
 #include "postern/httpd/server.h"
+#include "postern/verify/verify.h"
 #include "settings_priv.h"
 #include "worker_priv.h"
 
@@ -26,9 +27,17 @@ struct daemon {
 
     struct store *store, *state_store;
     struct spool *spool;
-    struct state *state_records; /* NULL: trace is off and nothing is kept */
+    struct state *state_records;
     struct queue_clock clock;
     struct policy_limits *limits;
+    struct out_board *board;
+    struct http *http;
+    struct verify_lists *lists;
+    struct verify_rates *rates;
+    struct policy_defer *defer;
+    char *lists_path;
+    struct out_pool *pool; /* of the main loop: for the operator's questions */
+    struct verify *verify;
 
     struct daemon_worker **workers;
     size_t worker_count;
@@ -68,6 +77,15 @@ bool daemon_reload(struct daemon *daemon, struct conf_mistakes *mistakes);
 /* api.c: the HTTP server on the main loop. */
 int daemon_api_open(struct daemon *daemon, struct pn_err *err);
 void daemon_api_close(struct daemon *daemon);
+
+/* knowledge.c: what is known of destinations and recipients. */
+void daemon_knowledge_open(struct daemon *daemon);
+void daemon_knowledge_close(struct daemon *daemon);
+/* Is this recipient known, from a list or an answer? A deliver_believes_fn of the daemon. */
+bool daemon_knowledge_believes(void *daemon, const struct conf_domain *domain,
+                               struct pn_str address);
+/* Nightly: asks again about what will soon expire. Called every second. */
+void daemon_knowledge_second(struct daemon *daemon);
 
 /* stores.c: the spool and the state. */
 int daemon_stores_open(struct daemon *daemon, struct pn_err *err);

@@ -31,6 +31,8 @@ struct daemon_worker {
     struct pn_endpoint *own;
     struct pn_ip *own_ips;
     struct deliver_worker *deliver;
+    struct out_pool *pool;
+    struct verify *verify;
     struct ingress *ingress;
     struct socket *sockets;
     size_t socket_count;
@@ -160,8 +162,26 @@ static void make_out(struct daemon_worker *worker, const struct daemon_settings 
     };
 }
 
+/* What a target said of a recipient of a delivery. */
+static void learn(void *owner, const struct conf_domain *domain, struct pn_str address,
+                  const struct smtp_reply *reply)
+{
+    struct daemon_worker *worker = owner;
+    struct pn_str local = pn_str_sub(address, 0, pn_str_rfind(address, '@'));
+
+    verify_learn(worker->verify, domain, local, reply, STATE_BY_DELIVERY);
+}
+
 static void make_flows(struct daemon_worker *worker, const struct daemon_settings *settings)
 {
+    struct verify_deps verify = {
+        .loop = worker->out.loop,
+        .board = worker->deps.board,
+        .state = worker->deps.answers,
+        .lists = worker->deps.lists,
+        .rates = worker->deps.rates,
+        .log = worker->deps.log,
+    };
     struct deliver_worker_deps deliver = {
         .out = &worker->out,
         .spool = worker->deps.spool,
@@ -169,6 +189,9 @@ static void make_flows(struct daemon_worker *worker, const struct daemon_setting
         .limits = worker->deps.limits,
         .counters = worker->deps.counters,
         .log = worker->deps.log,
+        .board = worker->deps.board,
+        .learn = learn,
+        .owner = worker,
     };
     struct ingress_deps ingress = {
         .loop = worker->out.loop,
@@ -179,6 +202,8 @@ static void make_flows(struct daemon_worker *worker, const struct daemon_setting
         .counters = worker->deps.counters,
         .clock = worker->deps.clock,
         .log = worker->deps.log,
+        .board = worker->deps.board,
+        .defer = worker->deps.defer,
         .on_sign = worker->deps.on_sign,
         .owner = worker->deps.owner,
     };
@@ -189,6 +214,12 @@ static void make_flows(struct daemon_worker *worker, const struct daemon_setting
     };
 
     tls_crypto()->ops->random(&ingress.seed, sizeof ingress.seed);
+    tls_crypto()->ops->random(&verify.seed, sizeof verify.seed);
+    worker->pool = out_pool_new(&worker->out, worker->deps.board);
+    verify.pool = worker->pool;
+    worker->verify = verify_new(&verify);
+    ingress.pool = worker->pool;
+    ingress.verify = worker->verify;
     worker->deliver = deliver_worker_new(&deliver);
     worker->ingress = ingress_new(&ingress, &in_force);
 }
@@ -227,6 +258,8 @@ static void drop(struct daemon_worker *worker)
     close_listeners(worker);
     ingress_free(&worker->ingress);
     deliver_worker_free(&worker->deliver);
+    verify_free(&worker->verify);
+    out_pool_free(&worker->pool);
     dns_resolver_free(&worker->resolver);
 }
 

@@ -10,15 +10,21 @@
 #include "postern/ingress/ingress.h"
 #include "postern/net/listener.h"
 #include "postern/net/loop.h"
+#include "postern/verify/verify.h"
 #include "settings_priv.h"
 
 /* What all workers share; borrowed for their life. */
 struct daemon_worker_deps {
     struct spool *spool;
-    struct state *state;
+    struct state *state;   /* for traces; NULL: they are off */
+    struct state *answers; /* for what is known of recipients */
     struct policy_limits *limits;
     struct stats_counters *counters;
     const struct queue_clock *clock;
+    struct out_board *board;
+    struct verify_lists *lists;
+    struct verify_rates *rates;
+    struct policy_defer *defer;
     const struct pn_log *log;
     void (*on_sign)(void *owner, struct pn_str queue, bool flush); /* the worker's thread */
     void (*on_stopped)(void *owner); /* the worker's thread: no session is left */

@@ -12,17 +12,8 @@
  */
 #include "deliver_priv.h"
 
-#include <uthash.h>
-
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
-
-struct deliver_slot {
-    uint64_t id;
-    size_t worker;
-    bool closing; /* CLOSE was sent */
-    UT_hash_handle hh;
-};
 
 void deliver_order_free(struct deliver_order *order)
 {
@@ -138,6 +129,12 @@ static void open_session(struct deliver *deliver, const struct queue_action *act
                             PN_STR("no longer configured"), deliver_now_ms(deliver));
         return;
     }
+    if (!deliver_share_may_open(deliver, domain)) {
+        queue_session_ended(deliver->queue, action->session, QUEUE_END_LENT,
+                            PN_STR("its sessions are in use for pass-through"),
+                            deliver_now_ms(deliver));
+        return;
+    }
     order = order_new(deliver, DELIVER_OPEN, action->session);
     order->conf = conf_ref(deliver->conf);
     order->domain = conf_domain_ref((struct conf_domain *)(uintptr_t)domain);
@@ -149,6 +146,7 @@ static void open_session(struct deliver *deliver, const struct queue_action *act
     slot = PN_NEW(struct deliver_slot);
     slot->id = action->session;
     slot->worker = worker;
+    slot->destination = pn_strndup(action->destination);
     HASH_ADD(hh, deliver->slots, id, sizeof slot->id, slot);
     stats_count(deliver->deps.counters, STATS_SESSIONS_OUT, 1);
 }
@@ -161,11 +159,28 @@ static struct deliver_slot *find_slot(struct deliver *deliver, uint64_t session)
     return slot;
 }
 
+static void free_slot(struct deliver *deliver, struct deliver_slot *slot)
+{
+    HASH_DEL(deliver->slots, slot);
+    free(slot->destination);
+    free(slot);
+}
+
 static void close_session(struct deliver *deliver, struct deliver_slot *slot)
 {
     if (!slot->closing) {
         slot->closing = true;
         (void)order_post(deliver, slot->worker, order_new(deliver, DELIVER_CLOSE, slot->id));
+    }
+}
+
+/* What was handed in goes to its end; the jobs that wait behind it come back at once. */
+static void close_sessions(struct deliver *deliver, struct pn_str destination)
+{
+    for (struct deliver_slot *slot = deliver->slots; slot; slot = slot->hh.next) {
+        if (pn_str_eq(pn_str_z(slot->destination), destination)) {
+            close_session(deliver, slot);
+        }
     }
 }
 
@@ -245,13 +260,18 @@ static void on_notices(void *owner, const struct spool_notice *notices, size_t c
 
 /* ---- actions ----------------------------------------------------------------------- */
 
-static enum pn_event state_event(enum queue_state state)
+static enum pn_event state_event(const struct queue_action *action)
 {
-    switch (state) {
+    if (action->state == action->before) {
+        return PN_EV_PAROLE_OVER;
+    }
+    switch (action->state) {
     case QUEUE_DOWN:
         return PN_EV_DEST_DOWN;
     case QUEUE_RAMP:
         return PN_EV_DEST_RAMP;
+    case QUEUE_STOPPED:
+        return PN_EV_DEST_STOPPED;
     case QUEUE_HELD:
         return PN_EV_DEST_HELD;
     case QUEUE_UNKNOWN:
@@ -265,7 +285,7 @@ static void log_state(struct deliver *deliver, const struct queue_action *action
 {
     struct pn_log_line line;
 
-    pn_log_begin(&line, &deliver->log, state_event(action->state));
+    pn_log_begin(&line, &deliver->log, state_event(action));
     pn_log_str(&line, "destination", action->destination);
     pn_log_z(&line, "was", queue_state_name(action->before));
     pn_log_ms(&line, "for", action->lasted_ms);
@@ -294,7 +314,11 @@ static void act(struct deliver *deliver, const struct queue_action *action)
         deliver_expire(deliver, action->queue, &action->job);
         break;
     case QUEUE_STATE:
+        deliver_share_state(deliver, action);
         log_state(deliver, action);
+        if (action->state == QUEUE_STOPPED && action->before != QUEUE_STOPPED) {
+            close_sessions(deliver, action->destination);
+        }
         break;
     }
 }
@@ -362,11 +386,27 @@ static void pause_if_broken(struct deliver *deliver)
     queue_pause(deliver->queue, broken, deliver_now_ms(deliver));
 }
 
+static void take_doubts(struct deliver *deliver)
+{
+    struct pn_buf destination;
+
+    if (!deliver->deps.board) {
+        return;
+    }
+    pn_buf_init(&destination, 64u << 10);
+    while (out_board_next_doubt(deliver->deps.board, &destination)) {
+        queue_doubt(deliver->queue, pn_buf_str(&destination), deliver_now_ms(deliver));
+    }
+    pn_buf_fini(&destination);
+}
+
 static void on_second(struct pn_timer *timer)
 {
     struct deliver *deliver = PN_CONTAINER(timer, struct deliver, second_timer);
 
     pause_if_broken(deliver);
+    deliver_share_second(deliver);
+    take_doubts(deliver);
     loop_timer_after(deliver->deps.out->loop, timer, PN_SECONDS(1));
     deliver_soon(deliver);
 }
@@ -406,8 +446,7 @@ static void session_ended(struct deliver *deliver, const struct deliver_report *
         pn_log_end(&line);
     }
     if (slot) {
-        HASH_DEL(deliver->slots, slot);
-        free(slot);
+        free_slot(deliver, slot);
     }
 }
 
@@ -437,6 +476,17 @@ void deliver_report_receive(struct loop_task *task)
 
 /* ---- life -------------------------------------------------------------------------- */
 
+/* Do answers to clients depend on whether the target is up? */
+static bool needs_state(const struct conf_domain *domain)
+{
+    bool asks = domain->when_up != CONF_WHEN_UP_ACCEPT;
+
+    for (size_t i = 0; i < domain->recipients.count; i++) {
+        asks = asks || domain->recipients.words[i] == CONF_RECIPIENTS_CALL_AHEAD;
+    }
+    return asks;
+}
+
 static void define_queue(struct deliver *deliver, const struct conf_domain *domain)
 {
     struct queue_definition definition = {
@@ -446,8 +496,16 @@ static void define_queue(struct deliver *deliver, const struct conf_domain *doma
         .retry_min_ms = domain->retry_min_ms,
         .retry_max_ms = domain->retry_max_ms,
         .hold_ms = domain->hold_ms,
+        .watched = needs_state(domain),
     };
 
+    struct queue_destination_status status;
+    bool known = queue_get_destination(deliver->queue, pn_str_z(domain->destination),
+                                       deliver_now_ms(deliver), &status);
+
+    if (!known) {
+        deliver_share_new(deliver, pn_str_z(domain->destination));
+    }
     queue_define(deliver->queue, pn_str_z(domain->name), &definition, deliver_now_ms(deliver));
 }
 
@@ -579,9 +637,9 @@ void deliver_free(struct deliver **deliver)
     loop_timer_stop(d->deps.out->loop, &d->step_timer);
     loop_timer_stop(d->deps.out->loop, &d->second_timer);
     HASH_ITER (hh, d->slots, slot, next) {
-        HASH_DEL(d->slots, slot);
-        free(slot);
+        free_slot(d, slot);
     }
+    deliver_share_drop(d);
     queue_free(&d->queue);
     free(d->deps.workers);
     free(d->deps.worker_loops);
@@ -610,6 +668,22 @@ bool deliver_flush(struct deliver *deliver, struct pn_str queue)
 bool deliver_hold(struct deliver *deliver, struct pn_str destination, bool hold)
 {
     bool known = queue_hold(deliver->queue, destination, hold, deliver_now_ms(deliver));
+
+    deliver_soon(deliver);
+    return known;
+}
+
+bool deliver_resume(struct deliver *deliver, struct pn_str destination)
+{
+    bool known = queue_resume(deliver->queue, destination, deliver_now_ms(deliver));
+
+    deliver_soon(deliver);
+    return known;
+}
+
+bool deliver_refuse(struct deliver *deliver, struct pn_str destination)
+{
+    bool known = queue_refuse(deliver->queue, destination, deliver_now_ms(deliver));
 
     deliver_soon(deliver);
     return known;

@@ -7,6 +7,8 @@
 #ifndef POSTERN_DELIVER_DELIVER_PRIV_H
 #define POSTERN_DELIVER_DELIVER_PRIV_H
 
+#include <uthash.h>
+
 #include "postern/deliver/deliver.h"
 
 /* Jobs of one queue handed to a session at once. */
@@ -88,7 +90,17 @@ void deliver_expire(struct deliver *deliver, struct pn_str queue, const struct q
 void deliver_probe(struct deliver *deliver, struct pn_str destination, struct pn_str queue);
 void deliver_probes_drop(struct deliver *deliver);
 
+/* A session that is open, as the main loop sees it. */
+struct deliver_slot {
+    uint64_t id;
+    size_t worker;
+    char *destination;
+    bool closing; /* CLOSE was sent */
+    UT_hash_handle hh;
+};
+
 struct deliver_probe;
+struct deliver_want;
 
 struct deliver {
     struct deliver_deps deps;
@@ -98,6 +110,8 @@ struct deliver {
     struct queue *queue;
     struct deliver_slot *slots; /* uthash: the sessions that are open, by id */
     struct deliver_probe *probes;
+    struct deliver_want *wants; /* uthash: sessions that are lent, and waited for */
+    size_t seconds;             /* since the start */
     struct loop_task step_task;
     bool step_waits; /* step_task is deferred */
     struct pn_timer step_timer;
@@ -115,6 +129,13 @@ struct deliver {
     void *stopped_owner;
     size_t pending; /* requests to the spool that will be answered */
 };
+
+/* share.c: what others learn of delivery, and sessions that are shared with them. */
+void deliver_share_state(struct deliver *deliver, const struct queue_action *action);
+void deliver_share_new(struct deliver *deliver, struct pn_str destination);
+bool deliver_share_may_open(struct deliver *deliver, const struct conf_domain *domain);
+void deliver_share_second(struct deliver *deliver);
+void deliver_share_drop(struct deliver *deliver);
 
 /* Runs the scheduler before this turn ends. */
 void deliver_soon(struct deliver *deliver);

@@ -226,6 +226,49 @@ static void trace_delivered(struct deliver_mail *mail)
     pn_buf_fini(&text);
 }
 
+/* ---- what others learn from it ------------------------------------------------------ */
+
+/* What was said of several recipients in the same words may be about the message. */
+static bool is_shared(const struct deliver_mail *mail, size_t at)
+{
+    const struct smtp_reply *reply = &mail->replies[at];
+
+    for (size_t i = 0; i < mail->mail.recipient_count; i++) {
+        if (i != at && mail->replies[i].code == reply->code &&
+            strcmp(mail->replies[i].text, reply->text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Who has just come back may refuse everybody, and only one that is well teaches a no. */
+static bool is_trusted(const struct deliver_session *session)
+{
+    struct out_board *board = session->worker->deps.board;
+    struct out_board_entry entry = {.state = QUEUE_UNKNOWN};
+
+    if (board) {
+        entry = out_board_get(board, pn_str_z(session->domain->destination));
+    }
+    return entry.state == QUEUE_UP && !entry.parole;
+}
+
+static void teach(const struct deliver_mail *mail)
+{
+    const struct deliver_session *session = mail->session;
+    const struct deliver_worker_deps *deps = &session->worker->deps;
+
+    for (size_t i = 0; deps->learn && i < mail->mail.recipient_count; i++) {
+        const struct smtp_reply *reply = &mail->replies[i];
+
+        if (smtp_reply_ok(reply) ||
+            (smtp_reply_refused(reply) && !is_shared(mail, i) && is_trusted(session))) {
+            deps->learn(deps->owner, session->domain, mail->mail.recipients[i].address, reply);
+        }
+    }
+}
+
 /* Takes the fates of the transaction at hand over into the result. */
 static void take_fates(struct deliver_mail *mail, struct pn_str silence)
 {
@@ -248,6 +291,7 @@ static void take_fates(struct deliver_mail *mail, struct pn_str silence)
         log_delivered(mail);
         trace_delivered(mail);
     }
+    teach(mail);
 }
 
 static enum queue_verdict verdict_of(const struct deliver_mail *mail, bool in_doubt)

@@ -52,6 +52,11 @@ static void on_session(struct out_session *session, void *owner)
     while (out_session_next(session, &event)) {
         if (event.kind == OUT_EV_READY) {
             probe->answered = true;
+            if (deliver->deps.board) {
+                out_board_set_capabilities(deliver->deps.board, pn_str_z(probe->destination),
+                                           out_session_capabilities(session),
+                                           out_session_size_limit(session));
+            }
             out_session_quit(session);
         } else if (event.kind == OUT_EV_ENDED) {
             struct pn_str reason = probe->answered ? PN_STR("") : event.reason;

@@ -306,6 +306,15 @@ void deliver_session_abort(struct deliver_session *session, const char *reason)
     ended(session);
 }
 
+static void share_capabilities(struct deliver_session *session)
+{
+    if (session->worker->deps.board) {
+        out_board_set_capabilities(
+            session->worker->deps.board, pn_str_z(session->domain->destination),
+            out_session_capabilities(session->out), out_session_size_limit(session->out));
+    }
+}
+
 static void handle(struct deliver_session *session, const struct out_event *event)
 {
     struct deliver_report *report;
@@ -315,6 +324,7 @@ static void handle(struct deliver_session *session, const struct out_event *even
     case OUT_EV_READY:
         if (session->state == SESSION_OPENING) {
             session->state = SESSION_READY;
+            share_capabilities(session);
             (void)snprintf(session->peer, sizeof session->peer, "%.*s",
                            PN_FMT(out_session_peer(session->out)));
         }
@@ -332,6 +342,9 @@ static void handle(struct deliver_session *session, const struct out_event *even
         break;
     case OUT_EV_LOST:
         deliver_mail_lost(mail);
+        break;
+    case OUT_EV_LIVE:
+        pn_assert(!"a delivery has no live transaction");
         break;
     case OUT_EV_ENDED:
         set_reason(session, event->end, event->reason);

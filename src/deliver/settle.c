@@ -127,16 +127,39 @@ static void count_result(struct deliver *deliver, const struct deliver_result *r
     }
 }
 
+/* Tells the scheduler how many recipients were refused, and how many that we believe in. */
+static void tell_refused(struct deliver *deliver, uint64_t session,
+                         const struct deliver_result *result)
+{
+    const struct conf_domain *domain = deliver_domain(deliver, result->queue);
+    size_t refused = 0, believed = 0;
+
+    for (size_t i = 0; result->message && i < result->message->recipient_count; i++) {
+        if (result->fates[i] == DELIVER_REFUSED) {
+            refused++;
+            believed += domain && deliver->deps.believes &&
+                        deliver->deps.believes(deliver->deps.owner, domain,
+                                               result->message->recipients[i].address);
+        }
+    }
+    if (refused > 0) {
+        queue_refused(deliver->queue, session,
+                      domain ? pn_str_z(domain->destination) : PN_STR(""), refused, believed,
+                      deliver_now_ms(deliver));
+    }
+}
+
 /* False: there is nothing to write for this result. */
 static bool account_open(struct deliver *deliver, uint64_t session, struct account *account,
                          struct spool_settlement *settlement)
 {
     struct deliver_result *result = account->result;
     struct spool_message *message = result->message;
-    struct queue_decision decision =
-        queue_result(deliver->queue, session, result->queue, &result->job, result->verdict,
-                     result->took_ms, deliver_now_ms(deliver));
+    struct queue_decision decision;
 
+    tell_refused(deliver, session, result);
+    decision = queue_result(deliver->queue, session, result->queue, &result->job,
+                            result->verdict, result->took_ms, deliver_now_ms(deliver));
     if (!decision.settle) {
         return false;
     }

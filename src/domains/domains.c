@@ -6,6 +6,12 @@
  * changed among a hundred thousand touches a few hundred definitions and not all of them:
  * counting a reference on each would be a cache miss on each. A hash table was rejected,
  * because people are shown the domains in order, and copies of it cost the same.
+ *
+ * Aliases stand in a second, sorted index. A change that touches no domain with aliases
+ * shares it as it is, so that domains without them pay nothing; others merge what is new
+ * into it. The index keeps no references: what it points to is in every table that has it.
+ * An alias that is also a definition's name, or another domain's, stays in the index, since
+ * it comes into its own when the other goes away.
  */
 #include "postern/domains/domains.h"
 
@@ -22,8 +28,20 @@ struct chunk {
     struct conf_domain *items[CHUNK_MAX];
 };
 
-struct domains {
+struct alias {
+    const char *name;
+    const struct conf_domain *domain;
+};
+
+struct aliases {
     unsigned refs; /* atomic */
+    size_t count;
+    struct alias items[]; /* by name, then by the domain's name */
+};
+
+struct domains {
+    unsigned refs;           /* atomic */
+    struct aliases *aliases; /* NULL: none */
     size_t count;
     size_t chunk_count;
     struct chunk **chunks;
@@ -60,6 +78,13 @@ static void unref_chunk(struct chunk *chunk)
     }
 }
 
+static void unref_aliases(struct aliases *aliases)
+{
+    if (aliases && count_down(&aliases->refs)) {
+        free(aliases);
+    }
+}
+
 struct domains *domains_new(void)
 {
     struct domains *table = PN_NEW(struct domains);
@@ -85,6 +110,7 @@ void domains_unref(struct domains **domains)
     for (size_t i = 0; i < table->chunk_count; i++) {
         unref_chunk(table->chunks[i]);
     }
+    unref_aliases(table->aliases);
     free(table->chunks);
     free(table->starts);
     free(table);
@@ -198,6 +224,122 @@ static size_t count_before(const struct domains_change *const *changes, size_t c
     return n;
 }
 
+static int compare_aliases(const void *a, const void *b)
+{
+    const struct alias *left = a;
+    const struct alias *right = b;
+    int order = strcmp(left->name, right->name);
+
+    return order != 0 ? order : strcmp(left->domain->name, right->domain->name);
+}
+
+/* Is there a change to this name? */
+static bool is_changed(const struct domains_change *const *changes, size_t count,
+                       struct pn_str name)
+{
+    size_t low = 0;
+    size_t high = count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = pn_str_cmp(changes[middle]->name, name);
+
+        if (order == 0) {
+            return true;
+        }
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return false;
+}
+
+/* What the changes bring: the caller frees *out. */
+static size_t gather_aliases(const struct domains_change *const *changes, size_t count,
+                             struct alias **out)
+{
+    size_t total = 0;
+    size_t used = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        total += changes[i]->definition ? changes[i]->definition->aliases.count : 0;
+    }
+    *out = pn_alloc_array(total + 1, sizeof **out);
+    for (size_t i = 0; i < count && used < total; i++) {
+        const struct conf_domain *definition = changes[i]->definition;
+
+        for (size_t j = 0; definition && j < definition->aliases.count; j++) {
+            (*out)[used++] = (struct alias){definition->aliases.items[j], definition};
+        }
+    }
+    if (used > 0) {
+        qsort(*out, used, sizeof **out, compare_aliases);
+    }
+    return used;
+}
+
+/* The index of a table whose changes, sorted, are these. */
+static struct aliases *change_aliases(const struct domains *old,
+                                      const struct domains_change *const *changes, size_t count)
+{
+    size_t kept_count = old->aliases ? old->aliases->count : 0;
+    struct alias *added;
+    size_t added_count = gather_aliases(changes, count, &added);
+    struct aliases *made = pn_alloc(sizeof *made + (kept_count + added_count) * sizeof *added);
+    size_t next = 0;
+
+    made->refs = 1;
+    for (size_t i = 0; i < kept_count; i++) {
+        const struct alias *kept = &old->aliases->items[i];
+
+        if (is_changed(changes, count, name_of(kept->domain))) {
+            continue;
+        }
+        while (next < added_count && compare_aliases(&added[next], kept) < 0) {
+            made->items[made->count++] = added[next++];
+        }
+        made->items[made->count++] = *kept;
+    }
+    while (next < added_count) {
+        made->items[made->count++] = added[next++];
+    }
+    free(added);
+    if (made->count == 0) {
+        free(made);
+        made = NULL;
+    }
+    return made;
+}
+
+static bool touches_aliases(const struct domains *old,
+                            const struct domains_change *const *changes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct conf_domain *before =
+            old->aliases ? domains_find_exact(old, changes[i]->name) : NULL;
+
+        if ((before && before->aliases.count > 0) ||
+            (changes[i]->definition && changes[i]->definition->aliases.count > 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct aliases *next_aliases(const struct domains *old,
+                                    const struct domains_change *const *changes, size_t count)
+{
+    if (touches_aliases(old, changes, count)) {
+        return change_aliases(old, changes, count);
+    }
+    if (old->aliases) {
+        count_up(&old->aliases->refs);
+    }
+    return old->aliases;
+}
+
 struct domains *domains_with(const struct domains *old, const struct domains_change *changes,
                              size_t count)
 {
@@ -206,6 +348,7 @@ struct domains *domains_with(const struct domains *old, const struct domains_cha
     const struct domains_change *const *next = sorted;
     struct builder builder = {.table = domains_new()};
 
+    builder.table->aliases = next_aliases(old, sorted, left);
     if (old->chunk_count == 0) {
         merge(&builder, NULL, next, left);
     }
@@ -274,9 +417,38 @@ const struct conf_domain *domains_find_exact(const struct domains *domains, stru
     return NULL;
 }
 
-const struct conf_domain *domains_find(const struct domains *domains, struct pn_str name)
+/* The first domain that has this alias, or NULL. */
+static const struct conf_domain *find_alias(const struct domains *domains, struct pn_str name)
+{
+    const struct aliases *aliases = domains->aliases;
+    size_t low = 0;
+    size_t high = aliases ? aliases->count : 0;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (pn_str_cmp(pn_str_z(aliases->items[middle].name), name) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return aliases && low < aliases->count &&
+                   pn_str_eq(pn_str_z(aliases->items[low].name), name)
+               ? aliases->items[low].domain
+               : NULL;
+}
+
+static const struct conf_domain *find_name(const struct domains *domains, struct pn_str name)
 {
     const struct conf_domain *found = domains_find_exact(domains, name);
+
+    return found ? found : find_alias(domains, name);
+}
+
+const struct conf_domain *domains_find(const struct domains *domains, struct pn_str name)
+{
+    const struct conf_domain *found = find_name(domains, name);
 
     /* Only whole labels are taken away, and an empty one makes no name (FAULTS 3.19). */
     while (!found && name.len > 0) {
@@ -285,7 +457,7 @@ const struct conf_domain *domains_find(const struct domains *domains, struct pn_
         if (label.len == 0) {
             return NULL;
         }
-        found = domains_find_exact(domains, name);
+        found = find_name(domains, name);
         if (found && !found->subdomains) {
             found = NULL;
         }

@@ -16,8 +16,8 @@
 
 #define JUNK_MAX 100
 
-static void log_refusal(struct session *session, enum pn_event event, const char *key,
-                        struct pn_str value, const struct smtp_reply *reply)
+void ingress_command_log_refusal(struct session *session, enum pn_event event, const char *key,
+                                 struct pn_str value, const struct smtp_reply *reply)
 {
     struct pn_buf *text = &session->ingress->scratch;
     struct pn_log_line line;
@@ -37,8 +37,7 @@ static void log_refusal(struct session *session, enum pn_event event, const char
     }
 }
 
-/* An answer to an error: late when there were many, the last one when there were too many. */
-static void answer_error(struct session *session, const struct smtp_reply *reply)
+void ingress_command_answer_error(struct session *session, const struct smtp_reply *reply)
 {
     struct smtp_reply last;
 
@@ -63,7 +62,7 @@ static void answer_junk(struct session *session, const struct smtp_reply *reply)
 {
     session->junk++;
     if (session->junk > JUNK_MAX) {
-        answer_error(session, reply);
+        ingress_command_answer_error(session, reply);
     } else {
         smtp_server_reply(session->server, reply);
     }
@@ -100,50 +99,9 @@ static void on_mail(struct session *session, const struct smtp_event *event)
         smtp_server_reply(session->server, &reply);
         return;
     }
-    log_refusal(session, PN_EV_REFUSED_MAIL, "from", event->address.text, &reply);
+    ingress_command_log_refusal(session, PN_EV_REFUSED_MAIL, "from", event->address.text,
+                                &reply);
     answer_junk(session, &reply);
-}
-
-/* Mail from a domain's own server says that it lives; once in a session is enough. */
-static void sign_of_life(struct session *session, const struct conf_domain *domain)
-{
-    const struct ingress_deps *deps = &session->ingress->deps;
-
-    if (!session->sign_told && deps->on_sign &&
-        ingress_verdict_is_target(domain, &session->peer.ip)) {
-        session->sign_told = true;
-        deps->on_sign(deps->owner, pn_str_z(domain->name), false);
-    }
-}
-
-static void on_rcpt(struct session *session, const struct smtp_event *event)
-{
-    struct stats_counters *counters = session->ingress->deps.counters;
-    const struct conf_domain *domain;
-    struct smtp_reply reply;
-
-    pn_assert(session->transaction);
-    domain = ingress_verdict_rcpt(session->conf, session->domains, event,
-                                  session->transaction->recipient_count, &reply);
-    if (domain && !ingress_transaction_add(session, domain, event)) {
-        smtp_reply_set(&reply, 452, "4.3.1", "too little memory for more recipients");
-        domain = NULL;
-    }
-    if (domain) {
-        session->recipients++;
-        stats_count(counters, STATS_RCPT_ACCEPTED, 1);
-        sign_of_life(session, domain);
-        smtp_server_reply(session->server, &reply);
-        return;
-    }
-    session->refused++;
-    stats_count(counters, STATS_RCPT_REFUSED, 1);
-    log_refusal(session, PN_EV_REFUSED_RCPT, "to", event->address.text, &reply);
-    if (smtp_reply_refused(&reply)) {
-        answer_error(session, &reply);
-    } else {
-        smtp_server_reply(session->server, &reply);
-    }
 }
 
 static void on_data(struct session *session, const struct smtp_event *event)
@@ -154,12 +112,17 @@ static void on_data(struct session *session, const struct smtp_event *event)
     (void)event;
     pn_assert(session->transaction && session->transaction->recipient_count > 0);
     ingress_verdict_data(spool_get_readiness(deps->spool), &reply);
+    if (reply.code == 354 && session->transaction->way == WAY_PASS) {
+        ingress_pass_data(session);
+        ingress_session_enter(session, SESSION_GO_AHEAD);
+        return;
+    }
     if (reply.code == 354) {
         ingress_receive_begin(session);
         smtp_server_reply(session->server, &reply);
         return;
     }
-    log_refusal(session, PN_EV_REFUSED_DATA, NULL, PN_STR(""), &reply);
+    ingress_command_log_refusal(session, PN_EV_REFUSED_DATA, NULL, PN_STR(""), &reply);
     stats_count(deps->counters, STATS_MESSAGES_REFUSED, 1);
     smtp_server_reply(session->server, &reply);
     ingress_transaction_end(session);
@@ -215,7 +178,7 @@ static void on_vrfy(struct session *session, const struct smtp_event *event)
 
     (void)event; /* the answer does not depend on the question (FAULTS 3.27) */
     smtp_reply_set(&reply, 252, "2.1.5", "Cannot say; send mail to it to find out");
-    answer_error(session, &reply);
+    ingress_command_answer_error(session, &reply);
 }
 
 static void on_etrn(struct session *session, const struct smtp_event *event)
@@ -227,8 +190,8 @@ static void on_etrn(struct session *session, const struct smtp_event *event)
     domain = ingress_verdict_etrn(session->conf, ingress->settings.domains, &session->peer.ip,
                                   event, &reply);
     if (!domain) {
-        log_refusal(session, PN_EV_PROTOCOL_ERROR, "etrn", event->name, &reply);
-        answer_error(session, &reply);
+        ingress_command_log_refusal(session, PN_EV_PROTOCOL_ERROR, "etrn", event->name, &reply);
+        ingress_command_answer_error(session, &reply);
         return;
     }
     if (ingress->deps.on_sign) {
@@ -266,8 +229,8 @@ static void on_quit(struct session *session, const struct smtp_event *event)
 static void on_error(struct session *session, const struct smtp_event *event)
 {
     stats_count(session->ingress->deps.counters, STATS_PROTOCOL_ERRORS, 1);
-    log_refusal(session, PN_EV_PROTOCOL_ERROR, NULL, PN_STR(""), &event->reply);
-    answer_error(session, &event->reply);
+    ingress_command_log_refusal(session, PN_EV_PROTOCOL_ERROR, NULL, PN_STR(""), &event->reply);
+    ingress_command_answer_error(session, &event->reply);
 }
 
 static void on_stranger(struct session *session, const struct smtp_event *event)
@@ -282,7 +245,7 @@ typedef void answer_fn(struct session *session, const struct smtp_event *event);
 static answer_fn *const answers[] = {
     [SMTP_EV_HELO] = on_helo,
     [SMTP_EV_MAIL] = on_mail,
-    [SMTP_EV_RCPT] = on_rcpt,
+    [SMTP_EV_RCPT] = ingress_recipient_ask,
     [SMTP_EV_DATA] = on_data,
     [SMTP_EV_TEXT] = on_text,
     [SMTP_EV_CHUNK] = on_chunk,

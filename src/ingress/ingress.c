@@ -169,6 +169,7 @@ void ingress_free(struct ingress **ingress_ptr)
         ingress_session_dismiss(ingress->sessions, "stop", "4.3.2", "closing, try again later");
         ingress_session_step(ingress->sessions);
     }
+    ingress_pass_free_late(ingress);
     loop_timer_stop(ingress->deps.loop, &ingress->timer);
     ingress_transaction_free_spare(ingress);
     pn_buf_fini(&ingress->scratch);

@@ -18,6 +18,12 @@
  * cannot hold each other up. Who waits a minute anyhow, because others are slow, is told
  * 452 at the end of its text, and what it held goes to the next.
  *
+ * In pass-through the same text goes to the target as it comes, all but the dot, and the
+ * draft is what is left of it when the target fails. A draft of one chunk lies in memory and
+ * costs no write; a longer message is written as it comes, and deleted when the target took
+ * it. (An unlinked file would be cheaper, but a loop must not wait for a disk.) What the
+ * target does not take fast enough counts as memory, too, and the client waits for it.
+ *
  * What speaks against a message is remembered as a refusal; its text is read to the end
  * and thrown away, so that client and server stay in step.
  */
@@ -33,6 +39,7 @@
 #define MEMORY_FIRST ((uint64_t)4096)
 #define MEMORY_MAX   ((uint64_t)2 * SPOOL_CHUNK_OCTETS)
 #define FEED_MIN     512  /* less than this is not worth a turn */
+#define TARGET_MIN   4096 /* nor less room than this at the target */
 #define HEADER_MAX   4096 /* our trace header */
 #define HELD_BACK    16   /* the server may still have a CR, a dot and the like */
 #define TINY         16   /* octets that may be fed whatever room there is */
@@ -55,6 +62,7 @@ static void refuse(struct session *session, const struct refusal *refusal)
     struct transaction *transaction = session->transaction;
 
     transaction->refusal = refusal;
+    ingress_pass_stop(session);
     spool_draft_free(&transaction->draft);
     ingress_receive_give_back(session);
 }
@@ -117,8 +125,10 @@ static size_t memory_allowance(struct session *session, size_t wanted)
     struct transaction *transaction = session->transaction;
     uint64_t held =
         transaction->draft ? spool_draft_memory(transaction->draft) : HEADER_MAX / 2;
-    uint64_t needed = held + 2 * (uint64_t)wanted + HELD_BACK;
+    uint64_t needed;
 
+    held += ingress_pass_unsent(session);
+    needed = held + 2 * (uint64_t)wanted + HELD_BACK;
     while (transaction->text_reserved < needed && transaction->text_reserved < MEMORY_MAX) {
         if (!take_more(session)) {
             break;
@@ -136,6 +146,7 @@ static size_t memory_allowance(struct session *session, size_t wanted)
 size_t ingress_receive_allowance(struct session *session, size_t wanted)
 {
     struct transaction *transaction = session->transaction;
+    size_t target_room;
     size_t room;
     size_t allowed;
 
@@ -147,6 +158,14 @@ size_t ingress_receive_allowance(struct session *session, size_t wanted)
                                              : SPOOL_CHUNK_OCTETS - HEADER_MAX);
     if (room < TINY) {
         room = TINY;
+    }
+    target_room = ingress_pass_room(session);
+    if (target_room < TARGET_MIN) {
+        ingress_session_enter(session, SESSION_TARGET);
+        return 0;
+    }
+    if (room > most_that_fits(target_room)) {
+        room = most_that_fits(target_room);
     }
     if (wanted > room) {
         wanted = room;
@@ -217,6 +236,13 @@ static void draft_begin(struct session *session)
     transaction->draft =
         spool_draft_new(ingress->deps.spool, loop, &envelope->id, on_draft, session);
     spool_draft_write(transaction->draft, pn_buf_str(header));
+    ingress_pass_text(session, pn_buf_str(header));
+}
+
+static void write_text(struct session *session, struct pn_str text)
+{
+    spool_draft_write(session->transaction->draft, text);
+    ingress_pass_text(session, text);
 }
 
 void ingress_receive_text(struct session *session, struct pn_str text)
@@ -243,7 +269,7 @@ void ingress_receive_text(struct session *session, struct pn_str text)
             ingress_session_enter(session, SESSION_ROOM);
             return;
         }
-        spool_draft_write(transaction->draft, fits);
+        write_text(session, fits);
         text = pn_str_sub(text, fits.len, SIZE_MAX);
     }
 }
@@ -258,7 +284,7 @@ bool ingress_receive_room(struct session *session)
         if (spool_draft_room(transaction->draft) < spill.len) {
             return false;
         }
-        spool_draft_write(transaction->draft, spill);
+        write_text(session, spill);
     }
     transaction->spill_len = 0;
     ingress_session_enter(session, SESSION_TEXT);
@@ -320,8 +346,12 @@ static void store(struct session *session)
     transaction->envelope.flags |= (scan->header_8bit ? MAIL_UTF8_HEADER : 0u) |
                                    (scan->body_8bit ? MAIL_8BIT_BODY : 0u) |
                                    (scan->came_back ? MAIL_CAME_BACK : 0u);
+    transaction->in_doubt = transaction->pass.state == PASS_DOUBT;
+    transaction->due_ms =
+        now_ms + (transaction->in_doubt ? session->conf->final_timeout_ms : 0);
     for (size_t i = 0; i < transaction->group_count; i++) {
-        jobs[i].due_ms = now_ms;
+        jobs[i].due_ms = transaction->due_ms;
+        jobs[i].flags = transaction->in_doubt ? QUEUE_JOB_IN_DOUBT : 0;
     }
     if (scan->came_back) {
         hold(jobs, transaction->group_count);
@@ -331,6 +361,26 @@ static void store(struct session *session)
     ingress_session_enter(session, SESSION_STORING);
 }
 
+/* One of its targets that would take it is enough: the others' refusals are theirs. */
+static bool mirror(struct session *session, struct smtp_reply *reply)
+{
+    const struct transaction *transaction = session->transaction;
+    struct out_board *board = session->ingress->deps.board;
+    bool utf8 = (transaction->envelope.flags & MAIL_SMTPUTF8) && transaction->scan.header_8bit;
+    bool taken = !board;
+
+    for (const struct group *g = transaction->groups; g && !taken; g = g->next) {
+        if (g->count > 0) {
+            struct out_board_entry entry =
+                out_board_get(board, pn_str_z(g->domain->destination));
+
+            taken = ingress_verdict_mirror_end(&entry, spool_draft_octets(transaction->draft),
+                                               utf8, reply);
+        }
+    }
+    return taken;
+}
+
 void ingress_receive_end(struct session *session, const struct smtp_event *event)
 {
     struct transaction *transaction = session->transaction;
@@ -338,24 +388,61 @@ void ingress_receive_end(struct session *session, const struct smtp_event *event
 
     if (transaction->refusal) {
         turn_away_for(session, transaction->refusal);
-    } else if (!ingress_verdict_end(session->conf, event, transaction->scan.received, &reply)) {
+        return;
+    }
+    if (!transaction->draft) {
+        draft_begin(session);
+    }
+    if (!ingress_verdict_end(session->conf, event, transaction->scan.received, &reply) ||
+        !mirror(session, &reply)) {
         turn_away(session, &reply);
+    } else if (transaction->pass.state == PASS_TEXT && !transaction->scan.came_back) {
+        ingress_pass_finish(session);
+        ingress_session_enter(session, SESSION_FINAL);
     } else {
-        if (!transaction->draft) {
-            draft_begin(session);
+        if (transaction->pass.state == PASS_TEXT) {
+            ingress_pass_stop(session); /* it is held, and the target must not have it */
         }
         store(session);
     }
 }
 
-static void log_stored(struct session *session, bool told)
+/* It was to be passed through: is it the target's failure that it is stored? */
+static bool is_taken_over(const struct transaction *transaction)
+{
+    const struct pass *pass = &transaction->pass;
+    bool failed = pass->domain && pass->state != PASS_NONE;
+
+    for (const struct group *g = transaction->groups; failed && g; g = g->next) {
+        if (g->count > 0 && strcmp(g->domain->destination, pass->domain->destination) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void log_taken_over(struct session *session)
+{
+    const struct transaction *transaction = session->transaction;
+    struct pn_log_line line;
+
+    pn_log_begin(&line, &session->log, PN_EV_TAKEN_OVER);
+    pn_log_id(&line, "qid", &transaction->envelope.id);
+    pn_log_str(&line, "dest", pn_str_z(transaction->pass.domain->destination));
+    pn_log_str(&line, "why", pn_str_z(transaction->pass.reason));
+    pn_log_z(&line, "doubt", transaction->in_doubt ? "yes" : "no");
+    pn_log_end(&line);
+}
+
+static void log_message(struct session *session, enum pn_event event, bool told,
+                        const struct smtp_reply *reply)
 {
     const struct transaction *transaction = session->transaction;
     const struct mail_envelope *envelope = &transaction->envelope;
     struct pn_log_line line;
     size_t named = 0;
 
-    pn_log_begin(&line, &session->log, PN_EV_STORED);
+    pn_log_begin(&line, &session->log, event);
     pn_log_id(&line, "qid", &envelope->id);
     pn_log_str(&line, "from", envelope->sender);
     pn_log_u64(&line, "rcpts", transaction->recipient_count);
@@ -369,6 +456,10 @@ static void log_stored(struct session *session, bool told)
     pn_log_str(&line, "proto", envelope->protocol);
     pn_log_str(&line, "helo", envelope->helo);
     pn_log_str(&line, "client", envelope->client_name);
+    if (reply) {
+        pn_log_z(&line, "target", transaction->pass.peer);
+        pn_log_z(&line, "said", reply->text);
+    }
     if (!told) {
         pn_log_z(&line, "reply", "lost: the client was gone, and may send it again");
     }
@@ -416,8 +507,13 @@ static void finish_stored(struct session *session)
     char id[PN_ID_CHARS + 1];
     struct smtp_reply reply;
 
-    log_stored(session, told);
+    log_message(session, PN_EV_STORED, told, NULL);
     note_stored(session);
+    if (is_taken_over(transaction)) {
+        log_taken_over(session);
+        stats_count(counters, STATS_PASS_HELD, 1);
+        ingress_pass_listen(session, transaction->due_ms);
+    }
     stats_count(counters, STATS_MESSAGES_STORED, 1);
     stats_count(counters, STATS_OCTETS_STORED, spool_draft_octets(transaction->draft));
     session->messages++;
@@ -442,5 +538,93 @@ bool ingress_receive_stored(struct session *session)
         return false;
     }
     ingress_session_enter(session, SESSION_COMMAND);
+    return true;
+}
+
+/* ---- the target's answers --------------------------------------------------------- */
+
+bool ingress_receive_go_ahead(struct session *session)
+{
+    struct transaction *transaction = session->transaction;
+    struct smtp_reply reply;
+
+    if (transaction->pass.state == PASS_DATA) {
+        return false;
+    }
+    ingress_session_enter(session, SESSION_COMMAND);
+    if (transaction->pass.state == PASS_OPEN) {
+        stats_count(session->ingress->deps.counters, STATS_PASS_REFUSED, 1);
+        ingress_verdict_pass(transaction->pass.domain, &transaction->pass.reply, &reply);
+        turn_away(session, &reply);
+        return true;
+    }
+    ingress_receive_begin(session); /* the target's own 354 has come, or we need none */
+    ingress_verdict_data(SPOOL_READY, &reply);
+    smtp_server_reply(session->server, &reply);
+    return true;
+}
+
+/* What is said at the end is about the message; only of a single recipient it may be, too. */
+static void learn(struct session *session, const struct smtp_reply *reply)
+{
+    const struct transaction *transaction = session->transaction;
+    struct verify *verify = session->ingress->deps.verify;
+    struct pn_str address;
+
+    for (const struct group *g = transaction->groups; verify && g; g = g->next) {
+        if (g->count == 1 && transaction->recipient_count == 1) {
+            address = g->first->recipient.address;
+            verify_learn(verify, g->domain, pn_str_sub(address, 0, pn_str_rfind(address, '@')),
+                         reply, STATE_BY_PASS_THROUGH);
+        }
+    }
+}
+
+static void finish_refused(struct session *session)
+{
+    const struct pass *pass = &session->transaction->pass;
+    struct smtp_reply reply;
+
+    if (smtp_reply_refused(&pass->reply)) {
+        learn(session, &pass->reply);
+    }
+    stats_count(session->ingress->deps.counters, STATS_PASS_REFUSED, 1);
+    ingress_verdict_pass(pass->domain, &pass->reply, &reply);
+    turn_away(session, &reply);
+}
+
+static void finish_passed(struct session *session)
+{
+    const struct pass *pass = &session->transaction->pass;
+    struct smtp_reply reply;
+
+    log_message(session, PN_EV_PASSED, stream_get_state(session->stream) != STREAM_FAILED,
+                &pass->reply);
+    stats_count(session->ingress->deps.counters, STATS_PASSED_THROUGH, 1);
+    session->messages++;
+    session->junk = 0;
+    ingress_verdict_pass(pass->domain, &pass->reply, &reply);
+    smtp_server_reply(session->server, &reply);
+    ingress_transaction_end(session);
+}
+
+bool ingress_receive_final(struct session *session)
+{
+    const struct pass *pass = &session->transaction->pass;
+
+    if (pass->state == PASS_FINAL) {
+        return false;
+    }
+    ingress_session_enter(session, SESSION_COMMAND);
+    if (pass->state == PASS_DONE && smtp_reply_ok(&pass->reply)) {
+        finish_passed(session);
+    } else if (pass->state == PASS_DONE) {
+        finish_refused(session);
+    } else if (stream_get_state(session->stream) == STREAM_FAILED) {
+        /* Without 250 it is the client's still, and it will send it again. */
+        ingress_session_drop(session, "lost");
+    } else {
+        store(session);
+    }
     return true;
 }

@@ -14,8 +14,9 @@
  * touch the heap of timers.
  *
  * A session ends at one place, at the end of a step, which frees it. All its requests can
- * be withdrawn, so that nothing outlives it, with one exception: while the store has the
- * message a session whose client is gone stays until the answer is known and logged.
+ * be withdrawn, so that nothing outlives it, with one exception: while the store or the
+ * target has the whole message a session whose client is gone stays until the answer is
+ * known and logged.
  */
 #include "session_priv.h"
 
@@ -28,7 +29,10 @@
 
 #define UNSENT_MAX (16u << 10) /* a client that does not read is not read from */
 
-enum limit { NO_LIMIT, COMMAND_TIME, DATA_TIME, MEMORY_TIME, DELAY_TIME };
+/* RFC 5321 4.5.3.2.6: clients wait ten minutes, and many less. */
+#define FINAL_MS PN_MINUTES(4)
+
+enum limit { NO_LIMIT, COMMAND_TIME, DATA_TIME, MEMORY_TIME, DELAY_TIME, FINAL_TIME };
 
 struct state_row {
     const char *name;
@@ -41,9 +45,13 @@ static const struct state_row states[SESSION_STATES] = {
     [SESSION_DELAY] = {"delay", DELAY_TIME, false, "after many errors"},
     [SESSION_SECURING] = {"securing", NO_LIMIT, false, ""},
     [SESSION_HANDSHAKE] = {"handshake", COMMAND_TIME, false, "in the TLS handshake"},
+    [SESSION_RECIPIENT] = {"recipient", NO_LIMIT, true, "while a recipient was looked up"},
+    [SESSION_GO_AHEAD] = {"go-ahead", NO_LIMIT, true, "while the message was announced"},
     [SESSION_TEXT] = {"text", DATA_TIME, true, "while waiting for more of the message"},
     [SESSION_MEMORY] = {"memory", MEMORY_TIME, true, "while the message waited for memory"},
     [SESSION_ROOM] = {"room", NO_LIMIT, true, "while the message waited for the disk"},
+    [SESSION_TARGET] = {"target", NO_LIMIT, true, "while the message was passed on"},
+    [SESSION_FINAL] = {"final", FINAL_TIME, false, ""},
     [SESSION_STORING] = {"storing", NO_LIMIT, false, ""},
     [SESSION_CLOSING] = {"closing", NO_LIMIT, false, ""},
     [SESSION_DROPPED] = {"dropped", NO_LIMIT, false, ""},
@@ -121,6 +129,8 @@ static int64_t limit_ms(const struct session *session, enum limit limit)
         return PN_MINUTES(1);
     case DELAY_TIME:
         return PN_SECONDS(1);
+    case FINAL_TIME:
+        return FINAL_MS;
     case NO_LIMIT:
         break;
     }
@@ -176,6 +186,8 @@ static void time_out(struct session *session)
     } else if (session->state == SESSION_MEMORY && state_deadline(session).ms <= now.ms) {
         ingress_receive_give_up(session);
         ingress_session_enter(session, SESSION_TEXT);
+    } else if (session->state == SESSION_FINAL) {
+        ingress_pass_doubt(session);
     } else {
         if (session->state == SESSION_HANDSHAKE) {
             pn_log_say(&session->log, PN_EV_TLS_FAILED, "no handshake in time");
@@ -382,7 +394,7 @@ static bool handshake(struct session *session)
 static bool is_reading(const struct session *session)
 {
     return session->state == SESSION_COMMAND || session->state == SESSION_TEXT ||
-           session->state == SESSION_MEMORY;
+           session->state == SESSION_MEMORY || session->state == SESSION_TARGET;
 }
 
 static void settle(struct session *session)
@@ -471,12 +483,28 @@ static bool advance(struct session *session)
     return moved;
 }
 
+/* What happened elsewhere was answered; the server may have more to say without an octet. */
+static bool resume(struct session *session, bool answered)
+{
+    if (answered) {
+        handle(session);
+        settle(session);
+    }
+    return answered;
+}
+
+/* In these states a client that is gone makes no difference yet. */
+static bool outlives_client(enum session_state state)
+{
+    return state == SESSION_STORING || state == SESSION_FINAL || state == SESSION_HANDSHAKE ||
+           state == SESSION_DROPPED;
+}
+
 /* Moves by one step; false when there is nothing more to do now. */
 static bool move(struct session *session)
 {
     if (stream_get_state(session->stream) == STREAM_FAILED &&
-        session->state != SESSION_STORING && session->state != SESSION_HANDSHAKE &&
-        session->state != SESSION_DROPPED) {
+        !outlives_client(session->state)) {
         ingress_session_drop(session, "lost");
     }
     switch (session->state) {
@@ -488,14 +516,16 @@ static bool move(struct session *session)
         return advance(session);
     case SESSION_TEXT:
     case SESSION_MEMORY:
+    case SESSION_TARGET:
         return advance(session);
+    case SESSION_RECIPIENT:
+        return resume(session, ingress_recipient_step(session));
+    case SESSION_GO_AHEAD:
+        return resume(session, ingress_receive_go_ahead(session));
     case SESSION_ROOM:
-        if (!ingress_receive_room(session)) {
-            return false;
-        }
-        handle(session); /* the text may have ended with what was spilled */
-        settle(session);
-        return true;
+        return resume(session, ingress_receive_room(session));
+    case SESSION_FINAL:
+        return resume(session, ingress_receive_final(session));
     case SESSION_HANDSHAKE:
         if (session->ingress->state != INGRESS_RUNNING) {
             ingress_session_drop(session, "stop");

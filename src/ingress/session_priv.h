@@ -11,6 +11,7 @@
 
 struct session;
 struct transaction;
+struct late;
 
 struct ingress {
     struct ingress_deps deps;
@@ -27,6 +28,7 @@ struct ingress {
     void *owner;
     struct transaction *spare; /* used transactions, so that a mail costs no allocation */
     size_t spare_count;
+    struct late *late;     /* sessions to targets that may still say 2xx: see pass.c */
     struct pn_buf scratch; /* for the length of one call */
 };
 
@@ -59,6 +61,61 @@ struct refusal {
     const char *text;
 };
 
+/* ---- a live transaction with the target ------------------------------------------- */
+
+#define PASS_REASON_MAX 400
+#define PASS_PEER_MAX   300
+
+/* What is waited for, or what has happened. */
+enum pass_state {
+    PASS_NONE,    /* there is none */
+    PASS_SESSION, /* for the pool: a session */
+    PASS_MAIL,    /* for the reply to MAIL */
+    PASS_RCPT,    /* for the reply to RCPT */
+    PASS_OPEN,    /* nothing: the last command was answered, the transaction is open */
+    PASS_REFUSED, /* nothing: MAIL was refused */
+    PASS_DATA,    /* for the reply to DATA */
+    PASS_TEXT,    /* nothing: the text may go */
+    PASS_FINAL,   /* for the reply to the text */
+    PASS_DONE,    /* nothing: the text was answered */
+    PASS_FAILED,  /* nothing: there was no session, or it was lost before the last octet */
+    PASS_DOUBT,   /* nothing: it was lost, or is silent, behind the last octet */
+};
+
+struct pass {
+    enum pass_state state;
+    const struct conf_domain *domain; /* whose destination it goes to */
+    struct out_pool_request request;
+    struct out_session *session; /* ours from the pool's answer until it is put back */
+    struct pn_mono since;        /* when the session was asked for */
+    bool again;                  /* it is the second one */
+    size_t room_octets;          /* that the session had for text when none was unsent */
+    struct smtp_reply reply;     /* the last one */
+    char peer[PASS_PEER_MAX];
+    char reason[PASS_REASON_MAX]; /* of FAILED and DOUBT, for the log */
+};
+
+/* ---- the recipient that the client waits for -------------------------------------- */
+
+#define ASKED_ORCPT_MAX 512
+
+/* What becomes of a recipient's mail; of a transaction, fixed by its first recipient. */
+enum way { WAY_OPEN, WAY_HOLD, WAY_PASS };
+
+struct asked {
+    enum { ASKED_NOBODY, ASKED_VERIFY, ASKED_TARGET } whom;
+    const struct conf_domain *domain;
+    enum way way;
+    struct smtp_event event; /* its slices lie in the two below */
+    char address[MAIL_ADDRESS_MAX + 1];
+    char orcpt[ASKED_ORCPT_MAX + 1];
+    struct verify_request request;
+    bool known;              /* verify has answered */
+    struct smtp_reply reply; /* verify's */
+};
+
+/* ---- a transaction ---------------------------------------------------------------- */
+
 /* Everything in it is borrowed from its arena, and goes with it. */
 struct transaction {
     struct transaction *next; /* of the spare ones */
@@ -77,6 +134,13 @@ struct transaction {
     const struct refusal *refusal;
     size_t spill_len; /* SESSION_ROOM: text that has no room yet */
     char spill[64];
+    uint64_t size_octets; /* as MAIL announced it; 0: it did not */
+    bool utf8_sender;     /* its address needs SMTPUTF8 */
+    enum way way;
+    struct asked asked;
+    struct pass pass;
+    int64_t due_ms; /* of its jobs */
+    bool in_doubt;  /* its jobs are */
 };
 
 /* Begins one; there is none. False: no memory. */
@@ -86,12 +150,46 @@ bool ingress_transaction_begin(struct session *session, const struct smtp_event 
 bool ingress_transaction_add(struct session *session, const struct conf_domain *domain,
                              const struct smtp_event *event);
 
+/* Is it there already? */
+bool ingress_transaction_has(const struct transaction *transaction,
+                             const struct mail_address *address);
+
 /* The jobs of the message, borrowed from the arena; NULL: no memory. */
 struct spool_new_job *ingress_transaction_jobs(struct transaction *transaction);
 
 /* Ends it, if there is one, and drops what is not stored. */
 void ingress_transaction_end(struct session *session);
 void ingress_transaction_free_spare(struct ingress *ingress);
+
+/* ---- recipients ------------------------------------------------------------------- */
+
+/* Answers a RCPT, or asks whoever knows: then the session waits in SESSION_RECIPIENT. */
+void ingress_recipient_ask(struct session *session, const struct smtp_event *event);
+/* In SESSION_RECIPIENT: answers, or asks on. False: there is no answer yet. */
+bool ingress_recipient_step(struct session *session);
+void ingress_recipient_stop(struct session *session);
+
+/* ---- the target, live ------------------------------------------------------------- */
+
+/* Gives the recipient that is asked about to the target; a session is had first where needed.
+ * The state says what came of it: OPEN or REFUSED (with reply), or FAILED. */
+void ingress_pass_recipient(struct session *session);
+void ingress_pass_data(struct session *session); /* OPEN; then TEXT, OPEN (refused), FAILED */
+/* TEXT: no more than there is room for. */
+void ingress_pass_text(struct session *session, struct pn_str text);
+size_t ingress_pass_room(const struct session *session);
+size_t ingress_pass_unsent(const struct session *session); /* octets of text in memory */
+/* TEXT: the dot. Then DONE (with reply), FAILED or DOUBT. */
+void ingress_pass_finish(struct session *session);
+/* The session is given up, and what was to go through it is ours. */
+void ingress_pass_fail(struct session *session, const char *reason, ...) PN_PRINTF(2, 3);
+/* FINAL has lasted too long: DOUBT. The session is kept, in case it still answers. */
+void ingress_pass_doubt(struct session *session);
+/* The message in doubt is stored: a 2xx that comes late ends its jobs. */
+void ingress_pass_listen(struct session *session, int64_t due_ms);
+/* Puts the session back, wherever it is; NONE. */
+void ingress_pass_stop(struct session *session);
+void ingress_pass_free_late(struct ingress *ingress);
 
 /* ---- the text of a message -------------------------------------------------------- */
 
@@ -109,6 +207,9 @@ void ingress_receive_end(struct session *session, const struct smtp_event *event
 void ingress_receive_check(struct session *session);
 /* What the store said. False while it has not. */
 bool ingress_receive_stored(struct session *session);
+/* In SESSION_GO_AHEAD and SESSION_FINAL: what the target said. False while it has not. */
+bool ingress_receive_go_ahead(struct session *session);
+bool ingress_receive_final(struct session *session);
 /* It waited too long for memory: from now on the text is thrown away. */
 void ingress_receive_give_up(struct session *session);
 void ingress_receive_give_back(struct session *session);
@@ -124,9 +225,13 @@ enum session_state {
     SESSION_DELAY,     /* the end of a pause: it made many errors */
     SESSION_SECURING,  /* nothing: STARTTLS was answered */
     SESSION_HANDSHAKE, /* TLS */
+    SESSION_RECIPIENT, /* the answer about a recipient */
+    SESSION_GO_AHEAD,  /* the target's answer to DATA */
     SESSION_TEXT,      /* more of the text */
     SESSION_MEMORY,    /* memory for the text */
     SESSION_ROOM,      /* the disk: the draft has no room for what is in the spill */
+    SESSION_TARGET,    /* the target: it does not take the text fast enough */
+    SESSION_FINAL,     /* the target's answer to the text */
     SESSION_STORING,   /* the store's answer */
     SESSION_CLOSING,   /* nothing: what is unsent goes out, then the session ends */
     SESSION_DROPPED,   /* nothing: it ends at once */
@@ -151,6 +256,7 @@ struct session {
 
     bool extended;  /* EHLO was said */
     bool sign_told; /* that the client is a target of a domain */
+    bool loop_told; /* that it gives us mail for the domain that it is the target of */
     char *helo;
     char *tls;  /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or NULL */
     char *name; /* the client's name in the DNS, NULL until it is confirmed */
@@ -184,6 +290,11 @@ void ingress_session_name_stop(struct session *session);
 
 /* Answers an event, or begins what will. */
 void ingress_command_decide(struct session *session, const struct smtp_event *event);
+/* A refusal that counts as an error: late when there were many, 421 when too many. */
+void ingress_command_answer_error(struct session *session, const struct smtp_reply *reply);
+/* key: "to" and the like for value, or NULL. */
+void ingress_command_log_refusal(struct session *session, enum pn_event event, const char *key,
+                                 struct pn_str value, const struct smtp_reply *reply);
 
 static inline struct loop *session_loop(const struct session *session)
 {

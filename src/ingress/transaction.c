@@ -74,6 +74,8 @@ bool ingress_transaction_begin(struct session *session, const struct smtp_event 
     transaction->since = session_loop(session)->now;
     envelope->flags = event->flags;
     envelope->ret = event->ret;
+    transaction->size_octets = event->size_known ? event->size_octets : 0;
+    transaction->utf8_sender = event->address.utf8;
     if (event->address.utf8) {
         envelope->flags |= MAIL_UTF8_ADDRESS;
     }
@@ -177,6 +179,23 @@ static int copy_address(struct transaction *transaction, const struct conf_domai
     return pn_arena_copy(&transaction->arena, (struct pn_str){whole, len + 1 + name.len}, out);
 }
 
+static struct recipient *find(const struct transaction *transaction,
+                              const struct mail_address *address, uint32_t hash)
+{
+    struct recipient *known = transaction->buckets[hash % TRANSACTION_BUCKETS];
+
+    while (known && !(known->hash == hash && is_same(known, address))) {
+        known = known->next_bucket;
+    }
+    return known;
+}
+
+bool ingress_transaction_has(const struct transaction *transaction,
+                             const struct mail_address *address)
+{
+    return find(transaction, address, hash_of(address)) != NULL;
+}
+
 bool ingress_transaction_add(struct session *session, const struct conf_domain *domain,
                              const struct smtp_event *event)
 {
@@ -186,10 +205,8 @@ bool ingress_transaction_add(struct session *session, const struct conf_domain *
     struct recipient *added;
     struct group *group;
 
-    for (added = *bucket; added; added = added->next_bucket) {
-        if (added->hash == hash && is_same(added, &event->address)) {
-            return true;
-        }
+    if (find(transaction, &event->address, hash)) {
+        return true;
     }
     if (!reserve(session) || !(group = group_get(transaction, domain)) ||
         !(added = pn_arena_alloc(&transaction->arena, sizeof *added)) ||
@@ -250,6 +267,8 @@ void ingress_transaction_end(struct session *session)
     if (!transaction) {
         return;
     }
+    ingress_recipient_stop(session);
+    ingress_pass_stop(session);
     spool_draft_free(&transaction->draft);
     ingress_receive_give_back(session);
     if (transaction->envelope_reserved > 0) {

@@ -12,7 +12,14 @@
  */
 #include "verdict_priv.h"
 
+#include "postern/base/mem.h"
+#include "postern/smtp/client.h"
+
 #include <inttypes.h>
+#include <string.h>
+
+#define HEADER_ALLOWANCE 1024 /* our trace header */
+#define TARGET_TEXT_MAX  300
 
 static void set_not_ready(enum spool_readiness readiness, struct smtp_reply *out)
 {
@@ -130,6 +137,102 @@ bool ingress_verdict_end(const struct conf *conf, const struct smtp_event *event
     }
     return false;
 }
+
+/* ---- the target's part ------------------------------------------------------------ */
+
+static void refuse_size(const struct out_board_entry *target, struct smtp_reply *out)
+{
+    smtp_reply_set(out, 552, "5.3.4", "the domain takes messages of at most %" PRIu64 " octets",
+                   target->size_limit);
+}
+
+bool ingress_verdict_mirror(const struct out_board_entry *target, uint64_t size_octets,
+                            bool utf8_address, struct smtp_reply *out)
+{
+    if (!target->capabilities_known) {
+        return true;
+    }
+    if (target->size_limit > 0 && size_octets > 0 &&
+        (size_octets > target->size_limit ||
+         target->size_limit - size_octets < HEADER_ALLOWANCE)) {
+        refuse_size(target, out);
+        return false;
+    }
+    if (utf8_address && !(target->capabilities & SMTP_CAP_SMTPUTF8)) {
+        smtp_reply_set(out, 550, "5.6.7", "the domain does not take addresses in UTF-8");
+        return false;
+    }
+    return true;
+}
+
+bool ingress_verdict_mirror_end(const struct out_board_entry *target, uint64_t text_octets,
+                                bool utf8_header, struct smtp_reply *out)
+{
+    if (!target->capabilities_known) {
+        return true;
+    }
+    if (target->size_limit > 0 && text_octets > target->size_limit) {
+        refuse_size(target, out);
+        return false;
+    }
+    if (utf8_header && !(target->capabilities & SMTP_CAP_SMTPUTF8)) {
+        smtp_reply_set(out, 550, "5.6.7", "the domain does not take headers in UTF-8");
+        return false;
+    }
+    return true;
+}
+
+static bool has_nocase(struct pn_str text, struct pn_str word)
+{
+    for (size_t i = 0; word.len > 0 && i + word.len <= text.len; i++) {
+        if (pn_str_eq_nocase(pn_str_sub(text, i, word.len), word)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The names of somebody's inner hosts are not for the world; his domain's name it knows. */
+static bool tells_hosts(const struct conf_domain *domain, struct pn_str text)
+{
+    for (size_t i = 0; i < domain->target_count; i++) {
+        struct pn_str host = pn_str_z(domain->targets[i].host);
+
+        if (!pn_str_eq_nocase(host, pn_str_z(domain->name)) && has_nocase(text, host)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void ingress_verdict_pass(const struct conf_domain *domain, const struct smtp_reply *from,
+                          struct smtp_reply *out)
+{
+    int code = from->code == 421 ? 451 : from->code < 300 ? 250 : from->code;
+    char generic[] = {(char)('0' + code / 100), '.', '0', '.', '0', '\0'};
+    bool fits = from->enhanced[0] == generic[0] && from->code != 421;
+    struct pn_str text = pn_str_sub(pn_str_z(from->text), 0, TARGET_TEXT_MAX);
+
+    if (text.len == 0 || tells_hosts(domain, text)) {
+        text = smtp_reply_ok(from) ? PN_STR("Ok: taken by the domain's own server")
+                                   : PN_STR("refused by the domain's own server");
+    }
+    smtp_reply_set(out, code, fits ? from->enhanced : generic, "%.*s", PN_FMT(text));
+}
+
+bool ingress_verdict_is_unknown(const struct smtp_reply *reply)
+{
+    static const char *const codes[] = {"5.1.1", "5.1.6", "5.1.10"};
+
+    for (size_t i = 0; i < PN_COUNT(codes); i++) {
+        if (smtp_reply_refused(reply) && strcmp(reply->enhanced, codes[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- who is who ------------------------------------------------------------------- */
 
 bool ingress_verdict_is_target(const struct conf_domain *domain, const struct pn_ip *client)
 {

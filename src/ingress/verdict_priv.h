@@ -8,6 +8,7 @@
 
 #include "postern/conf/conf.h"
 #include "postern/domains/domains.h"
+#include "postern/outbound/board.h"
 #include "postern/smtp/event.h"
 #include "postern/spool/spool.h"
 
@@ -36,6 +37,27 @@ void ingress_verdict_data(enum spool_readiness readiness, struct smtp_reply *out
 /* received: Received fields of the message. True: nothing speaks against storing it. */
 bool ingress_verdict_end(const struct conf *conf, const struct smtp_event *event,
                          unsigned received, struct smtp_reply *out);
+
+/*
+ * The capability mirror: what the target would refuse by what its last EHLO said. At RCPT
+ * with the size that MAIL announced (0: none; our trace header comes on top) and whether an
+ * address needs SMTPUTF8; at the end of a text with its own size, our header included, and
+ * whether it is an SMTPUTF8 mail with UTF-8 in its header. True: nothing.
+ */
+bool ingress_verdict_mirror(const struct out_board_entry *target, uint64_t size_octets,
+                            bool utf8_address, struct smtp_reply *out);
+bool ingress_verdict_mirror_end(const struct out_board_entry *target, uint64_t text_octets,
+                                bool utf8_header, struct smtp_reply *out);
+
+/*
+ * What a client is told when the target has said `from`: one reply of the same kind, with
+ * the target's enhanced code, and its text unless that names the target's hosts. A 421
+ * becomes a 451: it is not our session that ends.
+ */
+void ingress_verdict_pass(const struct conf_domain *domain, const struct smtp_reply *from,
+                          struct smtp_reply *out);
+/* Does it say that there is no such recipient? */
+bool ingress_verdict_is_unknown(const struct smtp_reply *reply);
 
 /* The domain whose queue is to be flushed, or NULL when the client may not. */
 const struct conf_domain *ingress_verdict_etrn(const struct conf *conf,

@@ -101,6 +101,14 @@ void out_session_free(struct out_session **session)
 
 /* ---- events ---- */
 
+static void wake_owner(struct out_session *session)
+{
+    if (!session->wake_pending) {
+        session->wake_pending = true;
+        loop_defer(session->deps.loop, &session->wake);
+    }
+}
+
 void out_event_push(struct out_session *session, enum out_event_kind kind,
                     struct smtp_client_mail *mail)
 {
@@ -114,10 +122,7 @@ void out_event_push(struct out_session *session, enum out_event_kind kind,
     }
     session->events[session->event_first + session->event_count++] =
         (struct out_event){.kind = kind, .mail = mail};
-    if (!session->wake_pending) {
-        session->wake_pending = true;
-        loop_defer(session->deps.loop, &session->wake);
-    }
+    wake_owner(session);
 }
 
 bool out_session_next(struct out_session *session, struct out_event *out_event)
@@ -174,6 +179,16 @@ void out_session_end(struct out_session *session, enum out_end end, const char *
 
 /* ---- the owner's calls ---- */
 
+/* What the old owner has not pulled is told to the new one. */
+void out_session_own(struct out_session *session, out_event_fn *on_event, void *owner)
+{
+    session->on_event = on_event;
+    session->owner = owner;
+    if (session->event_count > 0) {
+        wake_owner(session);
+    }
+}
+
 bool out_session_wants_mail(const struct out_session *session)
 {
     return session->state == OUT_READY && smtp_client_wants_mail(session->client);
@@ -195,7 +210,7 @@ size_t out_session_text_room(const struct out_session *session)
 {
     size_t unsent;
 
-    if (!session->text_mail || !session->stream) {
+    if ((!session->text_mail && !out_live_text(session)) || !session->stream) {
         return 0;
     }
     unsent = stream_unsent(session->stream);

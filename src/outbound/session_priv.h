@@ -1,7 +1,7 @@
 /*
  * session_priv.h - what the parts of a session share: session.c is its life and its owner's
- * calls, connect.c finds a host that takes a connection, talk.c speaks with it, watch.c is
- * for people who look on.
+ * calls, connect.c finds a host that takes a connection, talk.c speaks with it, live.c is
+ * for live transactions, watch.c for people who look on.
  */
 #ifndef POSTERN_OUTBOUND_SESSION_PRIV_H
 #define POSTERN_OUTBOUND_SESSION_PRIV_H
@@ -84,6 +84,7 @@ struct out_session {
     struct smtp_client_mail **mails; /* under way, in the order in which they came */
     size_t mail_count, mail_cap;
     struct smtp_client_mail *text_mail; /* whose text the owner hands in */
+    int64_t live_timeout_ms;            /* 0: as configured */
 
     struct out_event *events; /* for the owner, from `event_first` on */
     size_t event_first, event_count, event_cap;
@@ -116,7 +117,15 @@ void out_connect_cancel(struct out_session *session);
 /* talk.c */
 void out_talk_begin(struct out_session *session); /* session->stream is open */
 void out_talk_pump(struct out_session *session);
-void out_talk_tick(struct out_session *session); /* the timer, while talking */
+void out_talk_tick(struct out_session *session);  /* the timer, while talking */
+void out_talk_hurry(struct out_session *session); /* the time-out was changed */
+
+/* live.c */
+bool out_live_open(const struct out_session *session); /* a live transaction is */
+bool out_live_text(const struct out_session *session); /* its text is handed in */
+/* May the next owner begin a transaction: now, or after a RSET? For the pool. */
+bool out_live_clean(const struct out_session *session);
+bool out_live_may_reset(const struct out_session *session);
 
 /* watch.c */
 void out_watch_data(struct out_session *session, char direction, struct pn_str data);

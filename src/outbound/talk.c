@@ -38,6 +38,7 @@ static const char *before_stage(const char *stage)
 {
     return pn_str_eq(pn_str_z(stage), PN_STR("greeting"))       ? "as its"
            : pn_str_eq(pn_str_z(stage), PN_STR("message text")) ? "in the middle of the"
+           : pn_str_eq(pn_str_z(stage), PN_STR("transaction"))  ? "in the middle of a"
            : pn_str_eq(pn_str_z(stage), PN_STR("idle session")) ? "in an"
                                                                 : "in reply to";
 }
@@ -53,7 +54,7 @@ static void say_goodbye(struct out_session *session)
 /* The session is of no more use, at whatever state it is. */
 static void break_off(struct out_session *session, enum out_end end, const char *what)
 {
-    bool idle = session->mail_count == 0;
+    bool idle = session->mail_count == 0 && !out_live_open(session);
 
     if (session->state == OUT_GREETING || session->state == OUT_HANDSHAKE) {
         out_connect_failed(session, end == OUT_END_BUSY ? end : OUT_END_FAILED, "%s: %s",
@@ -92,7 +93,10 @@ static void owed(const struct out_session *session, char *out, size_t size)
     if (session->state == OUT_HANDSHAKE) {
         snprintf(out, size, "TLS handshake");
     } else if (!stage) {
-        snprintf(out, size, "%s", session->text_mail ? "message text" : "idle session");
+        snprintf(out, size, "%s",
+                 session->text_mail || out_live_text(session) ? "message text"
+                 : out_live_open(session)                     ? "transaction"
+                                                              : "idle session");
     } else if (pn_str_eq(pn_str_z(stage), PN_STR("greeting"))) {
         snprintf(out, size, "greeting");
     } else {
@@ -275,6 +279,10 @@ static void on_event(struct out_session *session, const struct smtp_client_event
     case SMTP_CLIENT_EV_CHECKED:
         on_checked(session, &event->reply);
         break;
+    case SMTP_CLIENT_EV_LIVE:
+        out_event_push(session, OUT_EV_LIVE, NULL);
+        session->events[session->event_first + session->event_count - 1].reply = event->reply;
+        break;
     case SMTP_CLIENT_EV_FAILED:
         break_off_reply(session, event->busy ? OUT_END_BUSY : OUT_END_LOST, &event->reply,
                         event->stage);
@@ -327,11 +335,15 @@ static enum out_wait find_wait(const struct out_session *session, size_t unsent)
 static int64_t allowance(const struct out_session *session, enum out_wait wait)
 {
     const struct conf *conf = session->options.conf;
+    int64_t ms = wait == OUT_WAIT_FINAL ? conf->final_timeout_ms : conf->reply_timeout_ms;
 
-    if (session->state == OUT_LEAVING && session->mail_count == 0) {
+    if (session->state == OUT_LEAVING && session->mail_count == 0 && !out_live_open(session)) {
         return OUT_QUIT_MS;
     }
-    return wait == OUT_WAIT_FINAL ? conf->final_timeout_ms : conf->reply_timeout_ms;
+    return out_live_open(session) && session->live_timeout_ms > 0 &&
+                   session->live_timeout_ms < ms
+               ? session->live_timeout_ms
+               : ms;
 }
 
 static void watch_time(struct out_session *session)
@@ -346,12 +358,20 @@ static void watch_time(struct out_session *session)
     } else if (wait != session->waits || moved) {
         loop_timer_after(session->deps.loop, &session->timer, allowance(session, wait));
     }
-    if (session->was_unsent && unsent == 0 && session->text_mail) {
+    if (session->was_unsent && unsent == 0 && (session->text_mail || out_live_text(session))) {
         out_event_push(session, OUT_EV_MORE, session->text_mail);
     }
     session->waits = wait;
     session->replies = replies;
     session->was_unsent = unsent > 0;
+}
+
+void out_talk_hurry(struct out_session *session)
+{
+    if (talks(session) && session->waits != OUT_WAIT_NOTHING) {
+        loop_timer_after(session->deps.loop, &session->timer,
+                         allowance(session, session->waits));
+    }
 }
 
 void out_talk_tick(struct out_session *session)

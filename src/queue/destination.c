@@ -31,17 +31,18 @@
 /* Where each state may lead to. HELD ends in RAMP when a session has survived it. */
 static const unsigned leads_to[] = {
     [QUEUE_UNKNOWN] = BIT(QUEUE_RAMP) | BIT(QUEUE_DOWN) | BIT(QUEUE_HELD),
-    [QUEUE_UP] = BIT(QUEUE_DOWN) | BIT(QUEUE_HELD),
+    [QUEUE_UP] = BIT(QUEUE_DOWN) | BIT(QUEUE_STOPPED) | BIT(QUEUE_HELD),
     [QUEUE_DOWN] = BIT(QUEUE_RAMP) | BIT(QUEUE_HELD),
-    [QUEUE_RAMP] = BIT(QUEUE_UP) | BIT(QUEUE_DOWN) | BIT(QUEUE_HELD),
+    [QUEUE_RAMP] = BIT(QUEUE_UP) | BIT(QUEUE_DOWN) | BIT(QUEUE_STOPPED) | BIT(QUEUE_HELD),
+    [QUEUE_STOPPED] = BIT(QUEUE_RAMP) | BIT(QUEUE_DOWN) | BIT(QUEUE_HELD),
     [QUEUE_HELD] = BIT(QUEUE_UNKNOWN) | BIT(QUEUE_RAMP),
 };
 
 const char *queue_state_name(enum queue_state state)
 {
     static const char *const names[] = {
-        [QUEUE_UNKNOWN] = "unknown", [QUEUE_UP] = "up",     [QUEUE_DOWN] = "down",
-        [QUEUE_RAMP] = "ramp",       [QUEUE_HELD] = "held",
+        [QUEUE_UNKNOWN] = "unknown", [QUEUE_UP] = "up",           [QUEUE_DOWN] = "down",
+        [QUEUE_RAMP] = "ramp",       [QUEUE_STOPPED] = "stopped", [QUEUE_HELD] = "held",
     };
 
     pn_assert((size_t)state < PN_COUNT(names));
@@ -171,14 +172,15 @@ unsigned queue_dest_per_session(struct queue_dest *dest)
 /* ---- states ----------------------------------------------------------------------- */
 
 static void tell_change(struct queue *queue, const struct queue_dest *dest,
-                        enum queue_state state, struct pn_str reason, int64_t now_ms)
+                        enum queue_state before, struct pn_str reason, int64_t lasted_ms)
 {
     size_t name_len = dest->hh.keylen;
     struct queue_event *event = pn_alloc(sizeof *event + name_len + reason.len + 1);
 
-    event->before = dest->state;
-    event->state = state;
-    event->lasted_ms = now_ms - dest->since_ms;
+    event->before = before;
+    event->state = dest->state;
+    event->lasted_ms = lasted_ms;
+    event->parole = dest->parole.on;
     memcpy(event->text, dest->name, name_len);
     if (reason.len > 0) {
         memcpy(event->text + name_len, reason.ptr, reason.len);
@@ -188,13 +190,34 @@ static void tell_change(struct queue *queue, const struct queue_dest *dest,
     DL_APPEND(queue->events, event);
 }
 
-static void enter_down(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
+void queue_dest_tell_parole(struct queue *queue, struct queue_dest *dest, struct pn_str reason,
+                            int64_t lasted_ms)
+{
+    tell_change(queue, dest, dest->state, reason, lasted_ms);
+    queue_dest_touch(queue, dest);
+}
+
+void queue_dest_drop(struct queue *queue, struct queue_dest *dest)
 {
     struct queue_lane *lane;
 
     DL_FOREACH (dest->lanes, lane) {
         queue_window_drop(queue, lane);
     }
+}
+
+void queue_dest_reschedule(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
+{
+    struct queue_lane *lane;
+
+    DL_FOREACH (dest->lanes, lane) {
+        queue_lane_schedule(queue, lane, now_ms);
+    }
+}
+
+static void enter_down(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
+{
+    queue_dest_drop(queue, dest);
     dest->took_ms = dest->best_took_ms = 0;
     dest->laters = 0;
     dest->owed = 0;
@@ -210,20 +233,22 @@ static void enter_ramp(struct queue *queue, struct queue_dest *dest, int64_t now
     dest->open_after_ms = 0;
     dest->open_wait_ms = OPEN_WAIT_MIN_MS;
     dest->returned_ms = now_ms;
-    dest->active_ms = now_ms;
     dest->delivered = 0;
     dest->owed = dest->jobs > 0 ? 1 : 0;
     queue_dest_flush(queue, dest, now_ms);
 }
 
+static void enter_stopped(struct queue *queue, struct queue_dest *dest)
+{
+    pn_heap_remove(&queue->probes, &dest->probe_node);
+    queue_dest_drop(queue, dest);
+    dest->owed = 0;
+}
+
 static void enter_held(struct queue *queue, struct queue_dest *dest)
 {
-    struct queue_lane *lane;
-
     pn_heap_remove(&queue->probes, &dest->probe_node);
-    DL_FOREACH (dest->lanes, lane) {
-        queue_window_drop(queue, lane);
-    }
+    queue_dest_drop(queue, dest);
     dest->owed = 0;
     dest->outage_ms = 0;
 }
@@ -231,15 +256,17 @@ static void enter_held(struct queue *queue, struct queue_dest *dest)
 void queue_dest_change(struct queue *queue, struct queue_dest *dest, enum queue_state state,
                        struct pn_str reason, int64_t now_ms)
 {
-    struct queue_lane *lane;
+    enum queue_state before = dest->state;
+    int64_t lasted_ms = now_ms - dest->since_ms;
 
-    pn_assert(leads_to[dest->state] & BIT(state));
+    pn_assert(leads_to[before] & BIT(state));
     reason = pn_str_sub(reason, 0, QUEUE_REASON_MAX);
-    tell_change(queue, dest, state, reason, now_ms);
     free(dest->reason);
     dest->reason = pn_strndup(reason);
     dest->state = state;
     dest->since_ms = now_ms;
+    queue_parole_changed(dest, before, now_ms);
+    tell_change(queue, dest, before, reason, lasted_ms);
     switch (state) {
     case QUEUE_DOWN:
         enter_down(queue, dest, now_ms);
@@ -247,16 +274,21 @@ void queue_dest_change(struct queue *queue, struct queue_dest *dest, enum queue_
     case QUEUE_RAMP:
         enter_ramp(queue, dest, now_ms);
         break;
+    case QUEUE_STOPPED:
+        enter_stopped(queue, dest);
+        break;
     case QUEUE_HELD:
         enter_held(queue, dest);
         break;
     case QUEUE_UNKNOWN:
+        if (dest->watched) {
+            queue_probe_watch(queue, dest, now_ms);
+        }
+        break;
     case QUEUE_UP:
         break;
     }
-    DL_FOREACH (dest->lanes, lane) {
-        queue_lane_schedule(queue, lane, now_ms);
-    }
+    queue_dest_reschedule(queue, dest, now_ms);
     queue_dest_touch(queue, dest);
 }
 
@@ -348,7 +380,6 @@ static void grow(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
 void queue_dest_heard(struct queue *queue, struct queue_dest *dest, enum queue_verdict verdict,
                       int64_t took_ms, int64_t now_ms)
 {
-    dest->active_ms = now_ms;
     if (verdict == QUEUE_DONE) {
         dest->last_success_ms = now_ms;
         dest->delivered++;
@@ -451,6 +482,7 @@ static bool is_over(struct queue_session *session)
     unsigned per_session = queue_dest_per_session(dest);
 
     return dest->state == QUEUE_HELD || !dest->lanes ||
+           (dest->state == QUEUE_STOPPED && session->id != dest->parole.session) ||
            (per_session > 0 && session->taken >= per_session) ||
            dest->ready > queue_dest_limit(dest);
 }
@@ -464,7 +496,8 @@ static size_t take_turn(struct queue *queue, struct queue_session *session, size
     unsigned per_session = queue_dest_per_session(dest);
     size_t count;
 
-    if (!lane || !queue_dest_is_open(dest)) {
+    max = queue_parole_allows(dest, session->id, max);
+    if (!lane || max == 0) {
         return 0;
     }
     if (per_session > 0 && max > per_session - session->taken) {
@@ -476,6 +509,7 @@ static size_t take_turn(struct queue *queue, struct queue_session *session, size
         DL_APPEND2(dest->turns, lane, turn_prev, turn_next);
     }
     session->taken += (unsigned)count;
+    queue_parole_given(dest, count);
     *out_queue = queue_lane_name(lane);
     queue_lane_schedule(queue, lane, now_ms);
     return count;
@@ -525,7 +559,8 @@ static void judge(struct queue *queue, struct queue_dest *dest, enum queue_end e
     dest->last_failure_ms = now_ms;
     dest->failures += end != QUEUE_END_BUSY;
     dest->refused_sessions += end != QUEUE_END_LOST;
-    if (dead && (queue_dest_is_open(dest) || dest->state == QUEUE_UNKNOWN)) {
+    if (dead && (queue_dest_is_open(dest) || dest->state == QUEUE_UNKNOWN ||
+                 dest->state == QUEUE_STOPPED)) {
         queue_dest_change(queue, dest, QUEUE_DOWN, reason, now_ms);
     } else if (queue_dest_is_open(dest)) {
         be_busy(dest, born_ms, now_ms);
@@ -547,18 +582,22 @@ void queue_session_ended(struct queue *queue, uint64_t id, enum queue_end end,
     dest = session->dest;
     /* One that was at work may always have news; one that never was, only if it is young. */
     born_ms = session->state == QUEUE_SESSION_OPENING ? session->born_ms : now_ms;
-    if (session->state == QUEUE_SESSION_OPENING && end != QUEUE_END_CLEAN) {
+    if (session->state == QUEUE_SESSION_OPENING && end != QUEUE_END_CLEAN &&
+        end != QUEUE_END_LENT) {
         end = QUEUE_END_FAILED; /* 421 in the greeting, or lost before it */
     }
     session_change(queue, session, QUEUE_SESSION_CLOSING);
     HASH_DELETE(hh, queue->sessions, session);
     free(session);
     dest->sessions--;
-    if (end != QUEUE_END_CLEAN) {
+    if (end == QUEUE_END_LENT) {
+        dest->open_after_ms = now_ms + QUEUE_RETRY_MS;
+    } else if (end != QUEUE_END_CLEAN) {
         judge(queue, dest, end, reason, born_ms, now_ms);
     } else if (dest->sessions == 0) {
         dest->open_after_ms = 0; /* what follows on the last one is no session more */
     }
+    queue_parole_session_ended(queue, dest, id, end, now_ms);
     queue_dest_touch(queue, dest);
     if (dest->state == QUEUE_UNKNOWN && dest->sessions == 0) {
         /* It was ended before it knew anything: those who wait for it ask again. */
@@ -578,7 +617,9 @@ static bool wants_wake(const struct queue_dest *dest)
         return false;
     }
     return dest->state == QUEUE_HELD || !dest->lanes ||
-           (queue_dest_is_open(dest) && dest->available > dest->woken);
+           (dest->state == QUEUE_STOPPED && dest->parole.session == 0) ||
+           ((queue_dest_is_open(dest) || queue_parole_reads(dest)) &&
+            dest->available > dest->woken);
 }
 
 /* The opening ones will take a job each at least; while one is idle, none is missing. */
@@ -591,19 +632,30 @@ static bool wants_open(struct queue_dest *dest)
            (dest->available > dest->opening && dest->idle_count + dest->woken == 0);
 }
 
-static bool is_drained(const struct queue_dest *dest)
+bool queue_dest_is_drained(const struct queue_dest *dest)
 {
-    return dest->state == QUEUE_RAMP && dest->available == 0 &&
-           dest->sessions == dest->idle_count;
+    return dest->available == 0 && dest->sessions == dest->idle_count;
+}
+
+static void open_one(struct queue *queue, struct queue_dest *dest, int64_t now_ms,
+                     struct queue_action *out)
+{
+    dest->owed = 0;
+    *out =
+        (struct queue_action){.kind = QUEUE_OPEN,
+                              .queue = queue_lane_name(dest->turns ? dest->turns : dest->lanes),
+                              .destination = queue_dest_name(dest),
+                              .session = queue_session_open(queue, dest, now_ms)};
 }
 
 /* One thing that a touched dest has to say; false: nothing but what time brings. */
 static bool say(struct queue *queue, struct queue_dest *dest, int64_t now_ms,
                 struct queue_action *out)
 {
-    int64_t at_ms = QUEUE_DUE_NEVER;
+    int64_t at_ms = QUEUE_DUE_NEVER, parole_ms;
 
     queue_dest_unwait(queue, dest, now_ms);
+    queue_parole_step(queue, dest, now_ms);
     if (wants_wake(dest)) {
         *out = (struct queue_action){.kind = QUEUE_WAKE,
                                      .destination = queue_dest_name(dest),
@@ -611,24 +663,27 @@ static bool say(struct queue *queue, struct queue_dest *dest, int64_t now_ms,
         session_change(queue, dest->idle, QUEUE_SESSION_WOKEN);
         return true;
     }
+    if (queue_parole_wants_session(dest)) {
+        open_one(queue, dest, now_ms, out);
+        queue_parole_opened(dest, out->session);
+        return true;
+    }
     if (wants_open(dest)) {
         at_ms = dest->open_after_ms;
         if (at_ms <= now_ms) {
-            dest->owed = 0;
-            *out = (struct queue_action){
-                .kind = QUEUE_OPEN,
-                .queue = queue_lane_name(dest->turns ? dest->turns : dest->lanes),
-                .destination = queue_dest_name(dest),
-                .session = queue_session_open(queue, dest, now_ms)};
+            open_one(queue, dest, now_ms, out);
             return true;
         }
-    } else if (is_drained(dest)) {
-        at_ms = dest->active_ms + QUEUE_QUIET_MS;
+    } else if (dest->state == QUEUE_RAMP && queue_dest_is_drained(dest)) {
+        /* Where nothing waited, as at a first contact, there is nothing to be gentle with. */
+        at_ms = dest->parole.on ? dest->returned_ms + QUEUE_QUIET_MS : now_ms;
         if (at_ms <= now_ms) {
             queue_dest_change(queue, dest, QUEUE_UP, PN_STR("nothing waits any more"), now_ms);
-            return false;
+            at_ms = QUEUE_DUE_NEVER;
         }
     }
+    parole_ms = queue_parole_again_ms(dest);
+    at_ms = parole_ms < at_ms ? parole_ms : at_ms;
     if (at_ms == QUEUE_DUE_NEVER) {
         pn_heap_remove(&queue->timers, &dest->timer_node);
     } else {

@@ -41,6 +41,15 @@ void queue_probe_want(struct queue *queue, struct queue_dest *dest, int64_t at_m
     pn_heap_set(&queue->probes, &dest->probe_node, at_ms);
 }
 
+void queue_probe_watch(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
+{
+    dest->watched = true;
+    if (dest->state == QUEUE_UNKNOWN && dest->lanes && dest->sessions == 0 &&
+        !pn_heap_has(&dest->probe_node)) {
+        queue_probe_want(queue, dest, now_ms);
+    }
+}
+
 int64_t queue_probe_again_ms(const struct queue *queue)
 {
     const struct pn_heap_node *first = pn_heap_first(&queue->probes);
@@ -71,7 +80,7 @@ bool queue_probe_next(struct queue *queue, int64_t now_ms, struct queue_action *
     }
     dest = PN_CONTAINER(pn_heap_first(&queue->probes), struct queue_dest, probe_node);
     pn_heap_remove(&queue->probes, &dest->probe_node);
-    pn_assert(dest->lanes && (dest->state == QUEUE_DOWN || dest->state == QUEUE_UNKNOWN));
+    pn_assert(dest->lanes && dest->state != QUEUE_HELD && dest->state != QUEUE_STOPPED);
     spend(queue, now_ms);
     *out = (struct queue_action){.kind = QUEUE_OPEN,
                                  .queue = queue_lane_name(dest->lanes),
@@ -124,6 +133,21 @@ void queue_probed(struct queue *queue, struct pn_str destination, bool answers,
         queue_dest_change(queue, dest, QUEUE_RAMP, reason, now_ms);
     } else if (dest->state == QUEUE_DOWN) {
         failed(queue, dest, now_ms);
+    } else if (queue_dest_is_open(dest) && !answers && dest->ready == 0) {
+        queue_dest_change(queue, dest, QUEUE_DOWN, reason, now_ms);
+    }
+}
+
+void queue_doubt(struct queue *queue, struct pn_str destination, int64_t now_ms)
+{
+    struct queue_dest *dest;
+
+    HASH_FIND(hh, queue->dests, destination.ptr, (unsigned)destination.len, dest);
+    if (dest && dest->lanes && queue_dest_is_open(dest) && dest->ready == 0 && !dest->probing &&
+        !pn_heap_has(&dest->probe_node)) {
+        int64_t at_ms = dest->probe_started_ms + PN_SECONDS(1);
+
+        queue_probe_want(queue, dest, at_ms > now_ms ? at_ms : now_ms);
     }
 }
 

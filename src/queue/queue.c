@@ -162,6 +162,9 @@ void queue_define(struct queue *queue, struct pn_str name,
     lane->retry_min_ms = definition->retry_min_ms;
     lane->retry_max_ms = definition->retry_max_ms;
     lane->hold_ms = definition->hold_ms;
+    if (definition->watched) {
+        queue_probe_watch(queue, dest, now_ms);
+    }
     queue_dest_touch(queue, dest);
     queue_lane_schedule(queue, lane, now_ms);
     queue_sweep_schedule(queue, lane, now_ms);
@@ -311,6 +314,7 @@ struct queue_decision queue_result(struct queue *queue, uint64_t session_id, str
     }
     if (dest) {
         queue_dest_heard(queue, dest, verdict, took_ms, now_ms);
+        queue_parole_heard(queue, dest, session_id, verdict, now_ms);
     }
     return decision;
 }
@@ -418,6 +422,7 @@ static bool tell_event(struct queue *queue, struct queue_action *out)
                                  .state = event->state,
                                  .before = event->before,
                                  .lasted_ms = event->lasted_ms,
+                                 .parole = event->parole,
                                  .reason = event->reason};
     return true;
 }

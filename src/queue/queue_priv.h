@@ -30,7 +30,7 @@
 #define QUEUE_SWEEP_GAP_MS 50             /* between two sweep pages of any lanes */
 #define QUEUE_SWEEP_MIN_MS PN_MINUTES(10) /* between two sweeps of a lane */
 #define QUEUE_IDLE_MS      PN_SECONDS(30) /* an idle session is kept so long */
-#define QUEUE_QUIET_MS     PN_SECONDS(10) /* drained for so long, a RAMP is over */
+#define QUEUE_QUIET_MS     PN_SECONDS(10) /* after the return: once drained, a RAMP is over */
 #define QUEUE_HOUR_MS      PN_HOURS(1)
 
 struct queue_key {
@@ -158,6 +158,20 @@ struct queue_waiting {
     struct queue_lane *lane;
 };
 
+/* See parole.c. All zero when it is over. */
+struct queue_parole {
+    bool on;
+    bool spoilt;             /* the job whose result comes next had refused recipients */
+    bool trial;              /* STOPPED: it is time for canaries, or they are under way */
+    uint64_t taken, refused; /* jobs: whole, and with refused recipients */
+    int64_t begun_ms;
+    int64_t quiet_ms;   /* the begin, or the last refusal */
+    int64_t canary_ms;  /* STOPPED: the next trial */
+    uint64_t session;   /* the trial's; 0: not yet opened */
+    unsigned given;     /* canaries given to it */
+    unsigned out, good; /* of them: still without a result, and taken */
+};
+
 struct queue_dest {
     UT_hash_handle hh;
     struct queue_dest *todo_prev, *todo_next;
@@ -189,10 +203,11 @@ struct queue_dest {
     struct pn_heap_node probe_node;
     struct pn_heap_node timer_node;
 
-    int64_t active_ms; /* the last result, or the return */
     int64_t last_success_ms, last_failure_ms;
     uint64_t probes, failures, refused_sessions;
+    struct queue_parole parole;
     bool probing;
+    bool watched; /* one of its queues is */
     bool in_todo;
     bool least_is_old; /* configured and per_session are to be computed again */
     char name[];
@@ -203,6 +218,7 @@ struct queue_event {
     struct queue_event *prev, *next;
     enum queue_state state, before;
     int64_t lasted_ms;
+    bool parole;
     struct pn_str destination, reason;
     char text[];
 };
@@ -328,6 +344,13 @@ void queue_dest_leave(struct queue *queue, struct queue_lane *lane);
 void queue_dest_touch(struct queue *queue, struct queue_dest *dest);
 void queue_dest_change(struct queue *queue, struct queue_dest *dest, enum queue_state state,
                        struct pn_str reason, int64_t now_ms);
+/* That parole is over, for a reason: told as a change from its state to the same. */
+void queue_dest_tell_parole(struct queue *queue, struct queue_dest *dest, struct pn_str reason,
+                            int64_t lasted_ms);
+void queue_dest_drop(struct queue *queue, struct queue_dest *dest); /* its jobs in memory */
+void queue_dest_reschedule(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
+bool queue_dest_is_drained(
+    const struct queue_dest *dest); /* no session has work or finds any */
 void queue_dest_flush(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
 void queue_dest_heard(struct queue *queue, struct queue_dest *dest, enum queue_verdict verdict,
                       int64_t took_ms, int64_t now_ms);
@@ -336,9 +359,30 @@ unsigned queue_dest_limit(struct queue_dest *dest);
 unsigned queue_dest_per_session(struct queue_dest *dest);
 uint64_t queue_session_open(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
 
+/* ---- parole.c: does who came back take what it should? ------------------------------ */
+
+/* The dest has just changed its state. */
+void queue_parole_changed(struct queue_dest *dest, enum queue_state before, int64_t now_ms);
+/* A job's result; may change the dest's state. */
+void queue_parole_heard(struct queue *queue, struct queue_dest *dest, uint64_t session,
+                        enum queue_verdict verdict, int64_t now_ms);
+void queue_parole_session_ended(struct queue *queue, struct queue_dest *dest, uint64_t session,
+                                enum queue_end how, int64_t now_ms);
+/* How many jobs of max a session may be given. */
+size_t queue_parole_allows(const struct queue_dest *dest, uint64_t session, size_t max);
+void queue_parole_given(struct queue_dest *dest, size_t count);
+bool queue_parole_wants_session(const struct queue_dest *dest); /* for canaries */
+void queue_parole_opened(struct queue_dest *dest, uint64_t session);
+bool queue_parole_reads(const struct queue_dest *dest); /* canaries are looked for */
+/* What time brings: acts, or says when (NEVER: not by time alone). */
+void queue_parole_step(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
+int64_t queue_parole_again_ms(const struct queue_dest *dest);
+
 /* ---- probe.c: when to ask, and how often in all ------------------------------------ */
 
 void queue_probe_outage(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
+/* Its state matters without mail: while it is UNKNOWN it is contacted. */
+void queue_probe_watch(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
 void queue_probe_want(struct queue *queue, struct queue_dest *dest, int64_t at_ms);
 bool queue_probe_next(struct queue *queue, int64_t now_ms, struct queue_action *out);
 int64_t queue_probe_again_ms(const struct queue *queue);

@@ -5,7 +5,7 @@
  * has one page under way at the most; what it wants then is found when the answer has come.
  * First comes what is due (FILL), then the flush, then the question when the next job will
  * be due (LOOK). A lane of an UNKNOWN destination only looks: its first due job is what
- * opens the first session.
+ * opens the first session. Lanes of a STOPPED one read only for canaries, and little.
  *
  * Memory is bounded here: a lane reads only while its window is half empty, a lane of a
  * destination with enough in memory waits until some of it has gone, and when there is
@@ -32,7 +32,7 @@ static int64_t wants_at(const struct queue_lane *lane, int64_t now_ms)
         if (lane->dest->sessions > 0 || pn_heap_has(&lane->dest->probe_node)) {
             return QUEUE_DUE_NEVER;
         }
-    } else if (!queue_dest_is_open(lane->dest) ||
+    } else if (!(queue_dest_is_open(lane->dest) || queue_parole_reads(lane->dest)) ||
                (work && work->window_count > QUEUE_WINDOW - QUEUE_PAGE)) {
         return QUEUE_DUE_NEVER;
     }
@@ -56,6 +56,9 @@ void queue_lane_schedule(struct queue *queue, struct queue_lane *lane, int64_t n
 /* How many jobs may come into memory for the lane; 0: it has to wait until some have gone. */
 static size_t room(const struct queue *queue, const struct queue_lane *lane)
 {
+    if (lane->dest->state == QUEUE_STOPPED) {
+        return lane->dest->available == 0 ? QUEUE_LOOK_JOBS : 0;
+    }
     if (lane->dest->available == 0) {
         return queue->known < QUEUE_KNOWN_MAX ? QUEUE_PAGE : QUEUE_LOOK_JOBS;
     }

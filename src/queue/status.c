@@ -81,6 +81,10 @@ static void describe_dest(const struct queue_dest *dest, struct queue_destinatio
         .probes = dest->probes,
         .failures = dest->failures,
         .refused_sessions = dest->refused_sessions,
+        .parole = dest->parole.on,
+        .parole_done = dest->parole.taken,
+        .parole_refused = dest->parole.refused,
+        .next_canary_ms = dest->state == QUEUE_STOPPED ? dest->parole.canary_ms : 0,
         .reason = pn_str_z(dest->reason),
     };
 }

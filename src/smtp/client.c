@@ -10,7 +10,8 @@
  * happens to the session, a 2xx in a mail's replies means that the server took the mail.
  *
  * Events are not queued but read off what has happened: mails that are done, at most one
- * note, at most one text wanted. Nothing more is read from the server while one waits.
+ * live reply, one note, and one text wanted. Nothing more is read from the server while one
+ * waits.
  */
 #include "client_priv.h"
 
@@ -22,16 +23,13 @@
 
 #define GREETING_MAX 256
 
-typedef void answer_fn(struct smtp_client *client, struct smtp_flight *flight,
-                       const struct smtp_reply *reply);
-
-static answer_fn on_greeting, on_ehlo, on_helo, on_starttls, on_mail, on_rcpt, on_data, on_end,
-    on_dot, on_rset, on_check_mail, on_check_rset, on_quit;
+static smtp_answer_fn on_greeting, on_ehlo, on_helo, on_starttls, on_mail, on_rcpt, on_data,
+    on_end, on_dot, on_rset, on_check_mail, on_check_rset, on_quit;
 
 /* What each expectation is called, and who takes its reply. */
 static const struct {
     const char *stage;
-    answer_fn *on_reply;
+    smtp_answer_fn *on_reply;
 } answers[] = {
     [EXPECT_GREETING] = {"greeting", on_greeting},
     [EXPECT_EHLO] = {"EHLO", on_ehlo},
@@ -46,6 +44,11 @@ static const struct {
     [EXPECT_RSET] = {"RSET", on_rset},
     [EXPECT_CHECK_MAIL] = {"MAIL FROM", on_check_mail},
     [EXPECT_CHECK_RSET] = {"RSET", on_check_rset},
+    [EXPECT_LIVE_MAIL] = {"MAIL FROM", smtp_client_on_live_mail},
+    [EXPECT_LIVE_RCPT] = {"RCPT TO", smtp_client_on_live_rcpt},
+    [EXPECT_LIVE_DATA] = {"DATA", smtp_client_on_live_data},
+    [EXPECT_LIVE_END] = {"end of data", smtp_client_on_live_end},
+    [EXPECT_LIVE_RSET] = {"RSET", smtp_client_on_live_rset},
     [EXPECT_QUIT] = {"QUIT", on_quit},
 };
 
@@ -58,6 +61,7 @@ struct smtp_client *smtp_client_new(const struct smtp_client_options *options)
     pn_buf_init(&client->output, SMTP_CLIENT_OUTPUT_MAX);
     pn_buf_init(&client->greeting, GREETING_MAX);
     pn_buf_init(&client->ehlo_lines, SMTP_READER_TEXT_MAX);
+    pn_buf_init(&client->held, SMTP_CLIENT_OUTPUT_MAX);
     smtp_client_expect(client, EXPECT_GREETING, NULL, 1);
     return client;
 }
@@ -86,6 +90,7 @@ void smtp_client_free(struct smtp_client **client)
     pn_buf_fini(&c->output);
     pn_buf_fini(&c->greeting);
     pn_buf_fini(&c->ehlo_lines);
+    pn_buf_fini(&c->held);
     free(c);
     *client = NULL;
 }
@@ -152,7 +157,7 @@ bool smtp_client_awaits_final(const struct smtp_client *client)
         return false;
     }
     kind = client->expects[client->expect_first].kind;
-    return kind == EXPECT_END || kind == EXPECT_DOT;
+    return kind == EXPECT_END || kind == EXPECT_DOT || kind == EXPECT_LIVE_END;
 }
 
 uint64_t smtp_client_replies(const struct smtp_client *client)
@@ -180,10 +185,19 @@ static bool text_under_way(const struct smtp_client *client)
             return true;
         }
     }
-    return false;
+    return client->live == LIVE_TEXT || client->live == LIVE_SENT;
 }
 
-static void fail(struct smtp_client *client, const char *stage, const struct smtp_reply *reply)
+/* What is under way when no reply is awaited. */
+static const char *quiet_stage(const struct smtp_client *client)
+{
+    return client->sending || client->live == LIVE_TEXT ? "message text"
+           : client->live == LIVE_OPEN                  ? "transaction"
+                                                        : "idle session";
+}
+
+void smtp_client_fail(struct smtp_client *client, const char *stage,
+                      const struct smtp_reply *reply)
 {
     note(client, SMTP_CLIENT_EV_FAILED, reply);
     client->note_stage = stage;
@@ -197,11 +211,11 @@ static void fail_junk(struct smtp_client *client, const char *stage, const char 
     struct smtp_reply reply = {0};
 
     snprintf(reply.text, sizeof reply.text, "%s", why);
-    fail(client, stage, &reply);
+    smtp_client_fail(client, stage, &reply);
 }
 
-static void fail_code(struct smtp_client *client, const char *stage,
-                      const struct smtp_reply *reply)
+void smtp_client_fail_code(struct smtp_client *client, const char *stage,
+                           const struct smtp_reply *reply)
 {
     char why[64];
 
@@ -261,9 +275,9 @@ static void on_greeting(struct smtp_client *client, struct smtp_flight *flight,
 
     (void)flight;
     if (reply->code >= 400) {
-        fail(client, "greeting", reply);
+        smtp_client_fail(client, "greeting", reply);
     } else if (!smtp_reply_ok(reply)) {
-        fail_code(client, "greeting", reply);
+        smtp_client_fail_code(client, "greeting", reply);
     } else {
         pn_assert(keep(&client->greeting, pn_str_sub(name, 0, GREETING_MAX)) == 0);
         smtp_client_hello(client, client->options.lmtp ? EXPECT_LHLO : EXPECT_EHLO);
@@ -292,9 +306,9 @@ static void on_ehlo(struct smtp_client *client, struct smtp_flight *flight,
     } else if (smtp_reply_refused(reply) && !client->options.lmtp) {
         smtp_client_hello(client, EXPECT_HELO);
     } else if (reply->code >= 400) {
-        fail(client, stage, reply);
+        smtp_client_fail(client, stage, reply);
     } else {
-        fail_code(client, stage, reply);
+        smtp_client_fail_code(client, stage, reply);
     }
 }
 
@@ -306,9 +320,9 @@ static void on_helo(struct smtp_client *client, struct smtp_flight *flight,
         client->size_limit = 0;
         become_capable(client, 0, reply);
     } else if (reply->code >= 400) {
-        fail(client, "HELO", reply);
+        smtp_client_fail(client, "HELO", reply);
     } else {
-        fail_code(client, "HELO", reply);
+        smtp_client_fail_code(client, "HELO", reply);
     }
 }
 
@@ -323,7 +337,7 @@ static void on_starttls(struct smtp_client *client, struct smtp_flight *flight,
         client->state = CLIENT_CAPABLE;
         note(client, SMTP_CLIENT_EV_NO_TLS, reply);
     } else {
-        fail_code(client, "STARTTLS", reply);
+        smtp_client_fail_code(client, "STARTTLS", reply);
     }
 }
 
@@ -336,7 +350,7 @@ static void on_mail(struct smtp_client *client, struct smtp_flight *flight,
         flight->rcpt_end = flight->rcpt_sent;
         smtp_client_answer_open(flight->mail, reply);
     } else {
-        fail_code(client, "MAIL FROM", reply);
+        smtp_client_fail_code(client, "MAIL FROM", reply);
     }
 }
 
@@ -347,7 +361,7 @@ static void on_rcpt(struct smtp_client *client, struct smtp_flight *flight,
     struct smtp_reply *own = &flight->mail->replies[flight->rcpt_answered++];
 
     if (reply->code < 400 && !smtp_reply_ok(reply)) {
-        fail_code(client, "RCPT TO", reply);
+        smtp_client_fail_code(client, "RCPT TO", reply);
     } else if (own->code == 0 && smtp_reply_ok(reply)) {
         flight->accepted++;
     } else if (own->code == 0) {
@@ -364,7 +378,7 @@ static void on_data(struct smtp_client *client, struct smtp_flight *flight,
                     const struct smtp_reply *reply)
 {
     if (smtp_reply_ok(reply)) {
-        fail_code(client, "DATA", reply);
+        smtp_client_fail_code(client, "DATA", reply);
     } else if (reply->code >= 400) {
         smtp_client_answer_open(flight->mail, reply);
         client->reset_due = true;
@@ -400,7 +414,7 @@ static void on_end(struct smtp_client *client, struct smtp_flight *flight,
                 (!client->sending || client->sending->step == FLIGHT_WAITING);
 
     if (reply->code < 400 && !smtp_reply_ok(reply)) {
-        fail_code(client, "end of data", reply);
+        smtp_client_fail_code(client, "end of data", reply);
         return;
     }
     if (!client->options.lmtp) {
@@ -426,7 +440,10 @@ static void on_rset(struct smtp_client *client, struct smtp_flight *flight,
 {
     (void)flight;
     if (!smtp_reply_ok(reply)) {
-        fail(client, "RSET", reply);
+        smtp_client_fail(client, "RSET", reply);
+    } else if (client->held.len > 0) {
+        smtp_client_write(client, pn_buf_str(&client->held));
+        pn_buf_clear(&client->held);
     }
 }
 
@@ -440,7 +457,7 @@ static void on_check_mail(struct smtp_client *client, struct smtp_flight *flight
     } else if (reply->code >= 400) {
         note(client, SMTP_CLIENT_EV_CHECKED, reply);
     } else {
-        fail_code(client, "MAIL FROM", reply);
+        smtp_client_fail_code(client, "MAIL FROM", reply);
     }
 }
 
@@ -451,7 +468,7 @@ static void on_check_rset(struct smtp_client *client, struct smtp_flight *flight
     if (smtp_reply_ok(reply)) {
         note(client, SMTP_CLIENT_EV_CHECKED, &client->check_reply);
     } else {
-        fail(client, "RSET", reply);
+        smtp_client_fail(client, "RSET", reply);
     }
 }
 
@@ -471,14 +488,14 @@ static void on_quit(struct smtp_client *client, struct smtp_flight *flight,
 static void on_unasked(struct smtp_client *client, const struct smtp_reply *reply)
 {
     struct smtp_flight *flight = client->sending;
-    const char *stage = flight ? "message text" : "idle session";
+    const char *stage = quiet_stage(client);
 
     if (reply->code == 421) {
-        fail(client, stage, reply);
+        smtp_client_fail(client, stage, reply);
     } else if (flight && flight->step == FLIGHT_TEXT && reply->code >= 400) {
         smtp_client_answer_open(flight->mail, reply);
         smtp_client_finish(client, flight);
-        fail(client, stage, reply);
+        smtp_client_fail(client, stage, reply);
     } else {
         fail_junk(client, stage, "a reply that nothing asked for");
     }
@@ -494,13 +511,15 @@ static void on_closing(struct smtp_client *client, const struct smtp_expect *exp
 {
     if (expect->kind == EXPECT_END) {
         on_end(client, expect->flight, reply);
+    } else if (expect->kind >= EXPECT_LIVE_MAIL && expect->kind <= EXPECT_LIVE_RSET) {
+        smtp_client_live_closing(client, expect->count == 1, reply);
     }
     for (struct smtp_flight *f = client->flights; f; f = f->next) {
         if (expect->kind != EXPECT_END || f != expect->flight) {
             f->mail->last_octet_sent = false;
         }
     }
-    fail(client, answers[expect->kind].stage, reply);
+    smtp_client_fail(client, answers[expect->kind].stage, reply);
 }
 
 static void on_reply(struct smtp_client *client)
@@ -527,7 +546,7 @@ static void on_reply(struct smtp_client *client)
 
 static bool listens(const struct smtp_client *client)
 {
-    return !client->done && !client->note_waits && !client->text_waits &&
+    return !client->done && !client->note_waits && !client->text_waits && !client->live_waits &&
            client->state != CLIENT_HANDSHAKE && client->state != CLIENT_OVER;
 }
 
@@ -543,7 +562,7 @@ size_t smtp_client_feed(struct smtp_client *client, struct pn_str data)
         if (result == SMTP_READER_REPLY) {
             on_reply(client);
         } else if (result == SMTP_READER_JUNK) {
-            fail_junk(client, stage ? stage : "idle session", client->reader.junk);
+            fail_junk(client, stage ? stage : quiet_stage(client), client->reader.junk);
         }
     }
     return taken;
@@ -558,6 +577,12 @@ bool smtp_client_next(struct smtp_client *client, struct smtp_client_event *out_
             (struct smtp_client_event){.kind = SMTP_CLIENT_EV_DONE, .mail = done->mail};
         client->done = done->next;
         free(done);
+        return true;
+    }
+    if (client->live_waits) {
+        client->live_waits = false;
+        *out_event = (struct smtp_client_event){.kind = SMTP_CLIENT_EV_LIVE,
+                                                .reply = client->live_reply};
         return true;
     }
     if (client->note_waits) {

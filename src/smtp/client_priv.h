@@ -1,6 +1,7 @@
 /*
  * client_priv.h - what the parts of the client's half share: client.c reads replies,
- * client_send.c writes commands, client_ehlo.c knows extensions.
+ * client_send.c writes commands, client_live.c serves live transactions, client_ehlo.c
+ * knows extensions.
  */
 #ifndef POSTERN_SMTP_CLIENT_PRIV_H
 #define POSTERN_SMTP_CLIENT_PRIV_H
@@ -40,7 +41,22 @@ enum smtp_expect_kind {
     EXPECT_RSET,
     EXPECT_CHECK_MAIL,
     EXPECT_CHECK_RSET,
+    EXPECT_LIVE_MAIL,
+    EXPECT_LIVE_RCPT,
+    EXPECT_LIVE_DATA,
+    EXPECT_LIVE_END, /* for LMTP one for each recipient that was accepted */
+    EXPECT_LIVE_RSET,
     EXPECT_QUIT,
+};
+
+/* How far a live transaction has come. */
+enum smtp_live_step {
+    LIVE_NONE,  /* there is none */
+    LIVE_MAIL,  /* MAIL has no answer yet */
+    LIVE_OPEN,  /* MAIL was accepted */
+    LIVE_TEXT,  /* 354 has come: the owner hands in the text */
+    LIVE_SENT,  /* the text has no answer yet */
+    LIVE_RESET, /* RSET has none */
 };
 
 /* How far the commands of a mail have gone out. */
@@ -96,16 +112,31 @@ struct smtp_client {
     bool reset_due; /* the server may have a transaction open that no mail of ours uses */
     struct smtp_reply check_reply;
 
-    /* At most one event of these kinds waits, and one TEXT. */
+    enum smtp_live_step live;
+    bool live_utf8;       /* its MAIL said SMTPUTF8 */
+    size_t live_accepted; /* its recipients */
+    struct pn_buf held;   /* its MAIL, while the RSET before it has no answer */
+
+    /* At most one event of these kinds waits, one TEXT and one LIVE. */
     enum smtp_client_event_kind note;
     bool note_waits;
     bool text_waits;
+    bool live_waits;
+    struct smtp_reply live_reply;
     struct smtp_reply note_reply;
     const char *note_stage;
     bool note_busy;
 };
 
+/* Takes the reply to what was expected. flight: NULL where no mail is under way. */
+typedef void smtp_answer_fn(struct smtp_client *client, struct smtp_flight *flight,
+                            const struct smtp_reply *reply);
+
 /* client.c */
+void smtp_client_fail(struct smtp_client *client, const char *stage,
+                      const struct smtp_reply *reply);
+void smtp_client_fail_code(struct smtp_client *client, const char *stage,
+                           const struct smtp_reply *reply);
 void smtp_client_expect(struct smtp_client *client, enum smtp_expect_kind kind,
                         struct smtp_flight *flight, size_t count);
 /* All replies of a mail are there: it leaves the mails under way, and DONE will name it. */
@@ -115,10 +146,27 @@ void smtp_client_answer_open(struct smtp_client_mail *mail, const struct smtp_re
 
 /* client_send.c */
 void smtp_client_write(struct smtp_client *client, struct pn_str data);
+/* MAIL or RCPT with the parameters that the server can be given. */
+void smtp_client_put_mail(const struct smtp_client *client, const struct smtp_client_mail *mail,
+                          struct pn_buf *out);
+void smtp_client_put_rcpt(const struct smtp_client *client,
+                          const struct mail_recipient *recipient, struct pn_buf *out);
+/* What this server cannot be given is answered here; true when it is. */
+bool smtp_client_refuse_here(const struct smtp_client *client,
+                             const struct smtp_client_mail *mail, struct smtp_reply *out);
+void smtp_client_stuff(struct smtp_client *client, struct pn_str text, bool last);
+bool smtp_client_can(const struct smtp_client *client, enum smtp_capability capability);
 void smtp_client_command(struct smtp_client *client, struct pn_str line,
                          enum smtp_expect_kind kind);
 void smtp_client_hello(struct smtp_client *client, enum smtp_expect_kind kind);
 void smtp_client_advance(struct smtp_client *client); /* writes what may be written now */
+
+/* client_live.c */
+smtp_answer_fn smtp_client_on_live_mail, smtp_client_on_live_rcpt, smtp_client_on_live_data,
+    smtp_client_on_live_end, smtp_client_on_live_rset;
+/* 421 came in answer to a live command; last: no other reply to it is missing. */
+void smtp_client_live_closing(struct smtp_client *client, bool last,
+                              const struct smtp_reply *reply);
 
 /* client_ehlo.c: takes the lines of an EHLO answer as the reader has them. */
 unsigned smtp_ehlo_parse(struct pn_str lines, uint64_t *out_size_limit);

@@ -25,9 +25,14 @@ void smtp_client_write(struct smtp_client *client, struct pn_str data)
     pn_assert(pn_buf_append(&client->output, data) == 0);
 }
 
-static void write_u64(struct smtp_client *client, uint64_t value)
+static void put(struct pn_buf *out, struct pn_str data)
 {
-    pn_assert(pn_buf_printf(&client->output, "%llu", (unsigned long long)value) == 0);
+    pn_assert(pn_buf_append(out, data) == 0);
+}
+
+static void put_u64(struct pn_buf *out, uint64_t value)
+{
+    pn_assert(pn_buf_printf(out, "%llu", (unsigned long long)value) == 0);
 }
 
 void smtp_client_command(struct smtp_client *client, struct pn_str line,
@@ -62,7 +67,7 @@ void smtp_client_go(struct smtp_client *client)
 
 void smtp_client_check(struct smtp_client *client)
 {
-    pn_assert(client->state == CLIENT_READY && !client->flights);
+    pn_assert(client->state == CLIENT_READY && !client->flights && client->live == LIVE_NONE);
     smtp_client_command(client, PN_STR("MAIL FROM:<>\r\n"), EXPECT_CHECK_MAIL);
 }
 
@@ -74,7 +79,7 @@ void smtp_client_quit(struct smtp_client *client)
     }
 }
 
-static bool can(const struct smtp_client *client, enum smtp_capability capability)
+bool smtp_client_can(const struct smtp_client *client, enum smtp_capability capability)
 {
     return (client->capabilities & (unsigned)capability) != 0;
 }
@@ -92,36 +97,33 @@ static bool is_8bit(const struct smtp_client_mail *mail)
     return (mail->flags & (MAIL_8BITMIME | MAIL_8BIT_BODY | MAIL_UTF8_HEADER)) != 0;
 }
 
-static void write_mail(struct smtp_client *client, struct smtp_flight *flight)
+void smtp_client_put_mail(const struct smtp_client *client, const struct smtp_client_mail *mail,
+                          struct pn_buf *out)
 {
-    const struct smtp_client_mail *mail = flight->mail;
-
-    smtp_client_write(client, PN_STR("MAIL FROM:<"));
-    smtp_client_write(client, mail->sender);
-    smtp_client_write(client, PN_STR(">"));
-    if (can(client, SMTP_CAP_SIZE)) {
-        smtp_client_write(client, PN_STR(" SIZE="));
-        write_u64(client, mail->size_octets);
+    put(out, PN_STR("MAIL FROM:<"));
+    put(out, mail->sender);
+    put(out, PN_STR(">"));
+    if (smtp_client_can(client, SMTP_CAP_SIZE) && mail->size_octets > 0) {
+        put(out, PN_STR(" SIZE="));
+        put_u64(out, mail->size_octets);
     }
-    if (can(client, SMTP_CAP_8BITMIME) && is_8bit(mail)) {
-        smtp_client_write(client, PN_STR(" BODY=8BITMIME"));
+    if (smtp_client_can(client, SMTP_CAP_8BITMIME) && is_8bit(mail)) {
+        put(out, PN_STR(" BODY=8BITMIME"));
     }
-    if (can(client, SMTP_CAP_SMTPUTF8) && needs_utf8(mail)) {
-        smtp_client_write(client, PN_STR(" SMTPUTF8"));
+    if (smtp_client_can(client, SMTP_CAP_SMTPUTF8) && needs_utf8(mail)) {
+        put(out, PN_STR(" SMTPUTF8"));
     }
-    if (can(client, SMTP_CAP_DSN) && mail->ret != MAIL_RET_NONE) {
-        smtp_client_write(client, mail->ret == MAIL_RET_FULL ? PN_STR(" RET=FULL")
-                                                             : PN_STR(" RET=HDRS"));
+    if (smtp_client_can(client, SMTP_CAP_DSN) && mail->ret != MAIL_RET_NONE) {
+        put(out, mail->ret == MAIL_RET_FULL ? PN_STR(" RET=FULL") : PN_STR(" RET=HDRS"));
     }
-    if (can(client, SMTP_CAP_DSN) && mail->envid.len > 0) {
-        smtp_client_write(client, PN_STR(" ENVID="));
-        smtp_client_write(client, mail->envid);
+    if (smtp_client_can(client, SMTP_CAP_DSN) && mail->envid.len > 0) {
+        put(out, PN_STR(" ENVID="));
+        put(out, mail->envid);
     }
-    smtp_client_write(client, PN_STR("\r\n"));
-    smtp_client_expect(client, EXPECT_MAIL, flight, 1);
+    put(out, PN_STR("\r\n"));
 }
 
-static void write_notify(struct smtp_client *client, unsigned notify)
+static void put_notify(unsigned notify, struct pn_buf *out)
 {
     static const struct {
         unsigned bit;
@@ -134,45 +136,50 @@ static void write_notify(struct smtp_client *client, unsigned notify)
     struct pn_str before = PN_STR(" NOTIFY=");
 
     if (notify & MAIL_NOTIFY_NEVER) { /* it stands alone (RFC 3461 4.1) */
-        smtp_client_write(client, PN_STR(" NOTIFY=NEVER"));
+        put(out, PN_STR(" NOTIFY=NEVER"));
         return;
     }
     for (size_t i = 0; i < PN_COUNT(words); i++) {
         if (notify & words[i].bit) {
-            smtp_client_write(client, before);
-            smtp_client_write(client, words[i].name);
+            put(out, before);
+            put(out, words[i].name);
             before = PN_STR(",");
         }
     }
 }
 
+void smtp_client_put_rcpt(const struct smtp_client *client,
+                          const struct mail_recipient *recipient, struct pn_buf *out)
+{
+    put(out, PN_STR("RCPT TO:<"));
+    put(out, recipient->address);
+    put(out, PN_STR(">"));
+    if (smtp_client_can(client, SMTP_CAP_DSN)) {
+        put_notify(recipient->notify, out);
+    }
+    if (smtp_client_can(client, SMTP_CAP_DSN) && recipient->orcpt.len > 0) {
+        put(out, PN_STR(" ORCPT="));
+        put(out, recipient->orcpt);
+    }
+    put(out, PN_STR("\r\n"));
+}
+
 static void write_rcpt(struct smtp_client *client, struct smtp_flight *flight)
 {
-    const struct mail_recipient *recipient = &flight->mail->recipients[flight->rcpt_sent++];
-
-    smtp_client_write(client, PN_STR("RCPT TO:<"));
-    smtp_client_write(client, recipient->address);
-    smtp_client_write(client, PN_STR(">"));
-    if (can(client, SMTP_CAP_DSN)) {
-        write_notify(client, recipient->notify);
-    }
-    if (can(client, SMTP_CAP_DSN) && recipient->orcpt.len > 0) {
-        smtp_client_write(client, PN_STR(" ORCPT="));
-        smtp_client_write(client, recipient->orcpt);
-    }
-    smtp_client_write(client, PN_STR("\r\n"));
+    smtp_client_put_rcpt(client, &flight->mail->recipients[flight->rcpt_sent++],
+                         &client->output);
     smtp_client_expect(client, EXPECT_RCPT, flight, 1);
 }
 
 static bool chunks(const struct smtp_client *client)
 {
-    return can(client, SMTP_CAP_CHUNKING) && !client->options.lmtp;
+    return smtp_client_can(client, SMTP_CAP_CHUNKING) && !client->options.lmtp;
 }
 
 /* May DATA or BDAT be sent before the recipients' replies are known? */
 static bool may_guess(const struct smtp_client *client, const struct smtp_flight *flight)
 {
-    return can(client, SMTP_CAP_PIPELINING) && !client->options.lmtp &&
+    return smtp_client_can(client, SMTP_CAP_PIPELINING) && !client->options.lmtp &&
            flight->rcpt_end == flight->mail->recipient_count &&
            (!chunks(client) || flight->mail->size_octets <= client->options.window_octets);
 }
@@ -191,7 +198,7 @@ static bool begin_text(struct smtp_client *client, struct smtp_flight *flight)
     }
     if (chunks(client)) {
         smtp_client_write(client, PN_STR("BDAT "));
-        write_u64(client, flight->mail->size_octets);
+        put_u64(&client->output, flight->mail->size_octets);
         smtp_client_write(client, PN_STR(" LAST\r\n"));
         flight->step = FLIGHT_TEXT;
         flight->text_left = flight->mail->size_octets;
@@ -214,7 +221,8 @@ static bool push(struct smtp_client *client, struct smtp_flight *flight)
             smtp_client_command(client, PN_STR("RSET\r\n"), EXPECT_RSET);
             client->reset_due = false;
         } else {
-            write_mail(client, flight);
+            smtp_client_put_mail(client, flight->mail, &client->output);
+            smtp_client_expect(client, EXPECT_MAIL, flight, 1);
             flight->step = FLIGHT_RCPT;
         }
         return true;
@@ -236,8 +244,9 @@ static bool push(struct smtp_client *client, struct smtp_flight *flight)
 
 static bool may_write(const struct smtp_client *client)
 {
-    return can(client, SMTP_CAP_PIPELINING) ? client->output.len < SMTP_CLIENT_OUTPUT_ENOUGH
-                                            : client->expect_count == 0;
+    return smtp_client_can(client, SMTP_CAP_PIPELINING)
+               ? client->output.len < SMTP_CLIENT_OUTPUT_ENOUGH
+               : client->expect_count == 0;
 }
 
 void smtp_client_advance(struct smtp_client *client)
@@ -245,7 +254,8 @@ void smtp_client_advance(struct smtp_client *client)
     while ((client->state == CLIENT_READY || client->state == CLIENT_LEAVING) &&
            client->sending && may_write(client) && push(client, client->sending)) {
     }
-    if (client->state == CLIENT_LEAVING && !client->flights && client->expect_count == 0) {
+    if (client->state == CLIENT_LEAVING && !client->flights && client->expect_count == 0 &&
+        client->live != LIVE_TEXT) {
         smtp_client_command(client, PN_STR("QUIT\r\n"), EXPECT_QUIT);
     }
 }
@@ -271,16 +281,15 @@ static bool has_unfit(const struct smtp_client_mail *mail)
     return false;
 }
 
-/* What this server cannot be given is answered here; true when it is. */
-static bool refuse_here(const struct smtp_client *client, const struct smtp_client_mail *mail,
-                        struct smtp_reply *out)
+bool smtp_client_refuse_here(const struct smtp_client *client,
+                             const struct smtp_client_mail *mail, struct smtp_reply *out)
 {
     if (has_unfit(mail)) {
         smtp_reply_set(out, 553, "5.1.3", "An address with control characters is not sent");
-    } else if (needs_utf8(mail) && !can(client, SMTP_CAP_SMTPUTF8)) {
+    } else if (needs_utf8(mail) && !smtp_client_can(client, SMTP_CAP_SMTPUTF8)) {
         smtp_reply_set(out, 550, "5.6.7", "The next hop does not offer SMTPUTF8");
     } else if (client->size_limit > 0 && mail->size_octets > client->size_limit &&
-               can(client, SMTP_CAP_SIZE)) {
+               smtp_client_can(client, SMTP_CAP_SIZE)) {
         smtp_reply_set(out, 552, "5.3.4", "The next hop takes no more than %llu octets",
                        (unsigned long long)client->size_limit);
     } else {
@@ -291,9 +300,10 @@ static bool refuse_here(const struct smtp_client *client, const struct smtp_clie
 
 bool smtp_client_wants_mail(const struct smtp_client *client)
 {
-    unsigned window = can(client, SMTP_CAP_PIPELINING) ? client->options.window_mails : 1;
+    unsigned window =
+        smtp_client_can(client, SMTP_CAP_PIPELINING) ? client->options.window_mails : 1;
 
-    return client->state == CLIENT_READY &&
+    return client->state == CLIENT_READY && client->live == LIVE_NONE &&
            (client->flight_count == 0 ||
             (client->flight_count < window &&
              client->flight_octets < client->options.window_octets));
@@ -318,7 +328,7 @@ void smtp_client_mail(struct smtp_client *client, struct smtp_client_mail *mail)
     *end = flight;
     client->flight_count++;
     client->flight_octets += mail->size_octets;
-    if (refuse_here(client, mail, &reply)) {
+    if (smtp_client_refuse_here(client, mail, &reply)) {
         smtp_client_answer_open(mail, &reply);
         smtp_client_finish(client, flight);
         return;
@@ -329,7 +339,7 @@ void smtp_client_mail(struct smtp_client *client, struct smtp_client_mail *mail)
     smtp_client_advance(client);
 }
 
-static void stuff(struct smtp_client *client, struct pn_str text, bool last)
+void smtp_client_stuff(struct smtp_client *client, struct pn_str text, bool last)
 {
     pn_assert(smtp_stuffer_feed(&client->stuffer, text, &client->output) == text.len);
     if (last) {
@@ -351,7 +361,7 @@ void smtp_client_text(struct smtp_client *client, struct pn_str text, bool last)
     if (chunks(client)) {
         smtp_client_write(client, text);
     } else {
-        stuff(client, text, last);
+        smtp_client_stuff(client, text, last);
     }
     if (last) {
         flight->mail->last_octet_sent = true;

@@ -15,6 +15,8 @@
  */
 #include "postern/state/state.h"
 
+#include "answers_priv.h"
+
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
 
@@ -57,24 +59,8 @@ struct state {
     struct loop *main_loop;   /* where expiring is answered: the loop that read the clock */
     char expired[KEY_OCTETS]; /* where the last expiring ended; used by one at a time */
     struct notes_write notes;
+    struct state_answers *answers;
 };
-
-static void put_number(char *to, uint64_t number, size_t octets)
-{
-    for (size_t i = 0; i < octets; i++) {
-        to[i] = (char)(uint8_t)(number >> (8 * (octets - 1 - i)));
-    }
-}
-
-static uint64_t get_number(const char *from, size_t octets)
-{
-    uint64_t number = 0;
-
-    for (size_t i = 0; i < octets; i++) {
-        number = number << 8 | (uint8_t)from[i];
-    }
-    return number;
-}
 
 static void backlog_init(struct backlog *backlog)
 {
@@ -103,6 +89,7 @@ struct state *state_new(const struct pn_log *log)
     backlog_init(&state->backlog);
     backlog_init(&state->notes.backlog);
     pn_assert(pthread_mutex_init(&state->lock, NULL) == 0);
+    state->answers = state_answers_new();
     return state;
 }
 
@@ -115,6 +102,7 @@ void state_free(struct state **pointer)
         pn_buf_fini(&state->backlog.octets);
         pn_buf_fini(&state->notes.backlog.octets);
         pthread_mutex_destroy(&state->lock);
+        state_answers_free(&state->answers);
         free(state);
     }
 }
@@ -127,6 +115,12 @@ const struct store_events *state_store_events(struct state *state)
 void state_attach(struct state *state, struct store *store)
 {
     state->store = store;
+    state_answers_attach(state->answers, store);
+}
+
+struct state_answers *state_answers_of(struct state *state)
+{
+    return state->answers;
 }
 
 uint64_t state_dropped(const struct state *state)
@@ -145,7 +139,7 @@ static bool next_note(struct pn_str *rest, struct pn_str *key, struct pn_str *va
         return false;
     }
     *key = pn_str_sub(*rest, 0, KEY_OCTETS);
-    len = (size_t)get_number(rest->ptr + KEY_OCTETS, 4);
+    len = (size_t)state_get_number(rest->ptr + KEY_OCTETS, 4);
     *value = pn_str_sub(*rest, KEY_OCTETS + 4, len);
     *rest = pn_str_sub(*rest, KEY_OCTETS + 4 + len, SIZE_MAX);
     return true;
@@ -220,9 +214,9 @@ static bool append_note(struct state *state, struct pn_wall when, const struct p
     *to++ = 'e';
     memcpy(to, id->octets, PN_ID_OCTETS);
     to += PN_ID_OCTETS;
-    put_number(to, (uint64_t)when.ms ^ (uint64_t)1 << 63, 8);
-    put_number(to + 8, state->number++, 4);
-    put_number(to + 12, value_len, 4);
+    state_put_number(to, (uint64_t)when.ms ^ (uint64_t)1 << 63, 8);
+    state_put_number(to + 8, state->number++, 4);
+    state_put_number(to + 12, value_len, 4);
     to[16] = VERSION;
     to[17] = (char)(uint8_t)name.len;
     to += 18;
@@ -281,7 +275,8 @@ static bool decode_event(struct trace *trace, struct pn_str key, struct pn_str v
     if (name_len > value.len - 2 || !pn_buf_reserve(&trace->octets, value.len)) {
         return false;
     }
-    event->when.ms = (int64_t)(get_number(key.ptr + 1 + PN_ID_OCTETS, 8) ^ (uint64_t)1 << 63);
+    event->when.ms =
+        (int64_t)(state_get_number(key.ptr + 1 + PN_ID_OCTETS, 8) ^ (uint64_t)1 << 63);
     /* Lengths for now: the buffer may still move. */
     event->event.len = name_len;
     event->text.len = value.len - 2 - name_len;
@@ -451,7 +446,7 @@ static void run_clock(struct store_read *read, struct store_view *view)
     if (store_view_get(view, CLOCK_KEY, &value)) {
         s = pn_buf_str(&value);
         if (s.len == 9 && s.ptr[0] == VERSION) {
-            ask->saved_ms = (int64_t)get_number(s.ptr + 1, 8);
+            ask->saved_ms = (int64_t)state_get_number(s.ptr + 1, 8);
         }
     }
     pn_buf_fini(&value);
@@ -500,7 +495,7 @@ void state_clock_save(struct state *state, int64_t queue_time_ms)
     struct clock_save *save = PN_NEW(struct clock_save);
 
     save->value[0] = VERSION;
-    put_number(save->value + 1, (uint64_t)queue_time_ms, 8);
+    state_put_number(save->value + 1, (uint64_t)queue_time_ms, 8);
     save->write = (struct store_write){.apply = apply_clock, .on_done = on_saved, .lazy = true};
     store_submit(state->store, &save->write);
 }

@@ -12,7 +12,8 @@
 
 #define TERMS                                                                                  \
     (ADMIN_FILTER | ADMIN_ID | ADMIN_ALL | ADMIN_LIMIT | ADMIN_AFTER | ADMIN_NAME |            \
-     ADMIN_PATH | ADMIN_CREATE | ADMIN_MESSAGES)
+     ADMIN_PATH | ADMIN_CREATE | ADMIN_MESSAGES | ADMIN_ADDRESS | ADMIN_ADDRESSES |            \
+     ADMIN_INVALID)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -118,6 +118,9 @@ static void take(struct owner *o, const struct smtp_client_event *event)
             smtp_client_quit(o->client);
         }
         break;
+    case SMTP_CLIENT_EV_LIVE: /* nothing live is asked */
+        pn_assert(false);
+        break;
     case SMTP_CLIENT_EV_FAILED:
     case SMTP_CLIENT_EV_QUIT:
         o->ready = false;

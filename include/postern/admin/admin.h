@@ -11,7 +11,9 @@
 #include "postern/conf/conf.h"
 #include "postern/deliver/deliver.h"
 #include "postern/domains/domains.h"
+#include "postern/outbound/board.h"
 #include "postern/port/httpd.h"
+#include "postern/verify/verify.h"
 
 struct admin;
 
@@ -46,7 +48,10 @@ struct admin_deps {
     const struct out_deps *out; /* of the main loop: for checks */
     struct deliver *deliver;
     struct spool *spool;
-    struct state *state; /* or NULL */
+    struct state *state;        /* or NULL */
+    struct verify *verify;      /* of the main loop: to test addresses; or NULL */
+    struct verify_lists *lists; /* or NULL */
+    struct out_board *board;    /* or NULL */
     struct policy_limits *limits;
     struct stats_counters *counters;
     const struct pn_log *log;
@@ -54,7 +59,8 @@ struct admin_deps {
 };
 
 struct admin *admin_new(const struct admin_deps *deps);
-void admin_free(struct admin **admin); /* requests under way are answered 503 */
+/* Requests under way are answered 503. Before what deps names is freed. */
+void admin_free(struct admin **admin);
 
 /* An httpd_request_fn; owner is the struct admin. */
 void admin_request(void *admin, struct httpd_request *request);

@@ -25,6 +25,11 @@ struct conf_strings {
     char **items; /* owned */
     size_t count;
 };
+/* Words in the order in which they were given; each at most once. */
+struct conf_order {
+    uint8_t words[4]; /* indexes */
+    uint8_t count;
+};
 struct conf_nets {
     struct pn_net *items; /* owned */
     size_t count;
@@ -34,8 +39,10 @@ struct conf_nets {
 enum conf_bare_newline { CONF_BARE_REJECT, CONF_BARE_NORMALISE };
 enum conf_service { CONF_SMTP, CONF_LMTP };
 enum conf_tls { CONF_TLS_MAY, CONF_TLS_NONE, CONF_TLS_ENCRYPT };
-enum conf_recipients { CONF_RECIPIENTS_ANY = 1 };
-enum conf_when_up { CONF_WHEN_UP_ACCEPT };
+enum conf_recipients { CONF_RECIPIENTS_LIST, CONF_RECIPIENTS_CALL_AHEAD, CONF_RECIPIENTS_ANY };
+enum conf_unknown { CONF_UNKNOWN_DEFER, CONF_UNKNOWN_ACCEPT };
+enum conf_when_up { CONF_WHEN_UP_PASS_THROUGH, CONF_WHEN_UP_ACCEPT, CONF_WHEN_UP_DEFER };
+enum conf_on_tempfail { CONF_TEMPFAIL_PASS, CONF_TEMPFAIL_HOLD };
 
 #define CONF_FIELD_STRING(name)   char *name;
 #define CONF_FIELD_STRINGS(name)  struct conf_strings name;
@@ -45,6 +52,7 @@ enum conf_when_up { CONF_WHEN_UP_ACCEPT };
 #define CONF_FIELD_BOOL(name)     bool name;
 #define CONF_FIELD_WORD(name)     int name;
 #define CONF_FIELD_WORDS(name)    unsigned name;
+#define CONF_FIELD_ORDER(name)    struct conf_order name;
 #define CONF_FIELD_NETS(name)     struct conf_nets name;
 
 struct conf_listener {

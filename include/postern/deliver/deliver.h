@@ -10,15 +10,24 @@
 
 #include "postern/deliver/worker.h"
 #include "postern/domains/domains.h"
+#include "postern/outbound/board.h"
 #include "postern/queue/clock.h"
 #include "postern/queue/queue.h"
 
 struct deliver;
 
+/* Do we know, from a list or an answer, that this address exists? */
+typedef bool deliver_believes_fn(void *owner, const struct conf_domain *domain,
+                                 struct pn_str address);
+
 struct deliver_deps {
     const struct out_deps *out; /* of the main loop: for probes; borrowed */
     struct spool *spool;
-    struct state *state; /* or NULL: nothing is traced */
+    struct state *state;     /* or NULL: nothing is traced */
+    struct state *answers;   /* or NULL: whose up-clocks are advanced */
+    struct out_board *board; /* or NULL; told of states, asked for sessions that are lent */
+    deliver_believes_fn *believes; /* or NULL: nobody is believed in */
+    void *owner;                   /* of believes */
     struct stats_counters *counters;
     const struct queue_clock *clock;
     const struct pn_log *log;
@@ -53,6 +62,8 @@ void deliver_sign(struct deliver *deliver, struct pn_str queue, bool flush);
 /* The operator; see queue/queue.h. */
 bool deliver_flush(struct deliver *deliver, struct pn_str queue); /* "" : all */
 bool deliver_hold(struct deliver *deliver, struct pn_str destination, bool hold);
+bool deliver_resume(struct deliver *deliver, struct pn_str destination);
+bool deliver_refuse(struct deliver *deliver, struct pn_str destination);
 
 /* For looking: queue_get_status, queue_each and their like. */
 const struct queue *deliver_queue(const struct deliver *deliver);

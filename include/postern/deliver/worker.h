@@ -8,6 +8,7 @@
 #ifndef POSTERN_DELIVER_WORKER_H
 #define POSTERN_DELIVER_WORKER_H
 
+#include "postern/outbound/board.h"
 #include "postern/outbound/session.h"
 #include "postern/policy/limits.h"
 #include "postern/spool/spool.h"
@@ -16,12 +17,23 @@
 
 struct deliver_worker;
 
+/*
+ * The target's last word about a recipient of a delivery: a 2xx, or a 5xx that was said about
+ * this recipient alone by a destination that is UP and off parole. On the worker's thread.
+ */
+typedef void deliver_learn_fn(void *owner, const struct conf_domain *domain,
+                              struct pn_str address, const struct smtp_reply *reply);
+
 struct deliver_worker_deps {
     const struct out_deps *out; /* of this worker's loop; borrowed for the worker's life */
     struct spool *spool;
     struct state *state;             /* or NULL */
     struct policy_limits *limits;    /* memory for text; shared */
     struct stats_counters *counters; /* shared */
+    struct out_board *board;         /* shared, or NULL: nobody learns from what EHLO says, and
+                                        no 5xx is learned */
+    deliver_learn_fn *learn;         /* or NULL */
+    void *owner;                     /* of learn */
     const struct pn_log *log;
 };
 

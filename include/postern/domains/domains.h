@@ -28,11 +28,13 @@ struct domains *domains_with(const struct domains *old, const struct domains_cha
                              size_t count);
 
 /*
- * The domain that takes mail for name (lower case, A-labels, no dot at the end): itself, or
- * the nearest parent that has `subdomains`. NULL: we do not relay for it. Borrowed.
+ * The domain that takes mail for name (lower case, A-labels, no dot at the end): itself, the
+ * one that has it among its `aliases`, or the nearest parent (an alias among them) that has
+ * `subdomains`. A definition of that name wins over an alias; of several domains with the
+ * same alias the first in the order of names has it. NULL: we do not relay for it. Borrowed.
  */
 const struct conf_domain *domains_find(const struct domains *domains, struct pn_str name);
-/* The definition of exactly this name, or NULL. */
+/* The definition of exactly this name, aliases aside, or NULL. */
 const struct conf_domain *domains_find_exact(const struct domains *domains, struct pn_str name);
 
 size_t domains_count(const struct domains *domains);

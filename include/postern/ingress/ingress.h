@@ -2,15 +2,19 @@
  * ingress/ingress.h - accepted connections of one worker: a client's mail into the spool.
  *
  * One ingress for each worker, on its loop. It takes streams from the worker's listeners,
- * speaks SMTP with them, and stores what is for a relay domain. 250 goes out only after the
- * spool has said STORED. Everything belongs to the worker's thread but what is shared
- * explicitly in the deps.
+ * speaks SMTP with them, and stores what is for a relay domain, or passes it through to the
+ * domain's own server while that is up (DESIGN "Pass-through and hold"). 250 goes out only
+ * after the spool has said STORED, or that server 250. Everything belongs to the worker's
+ * thread but what is shared explicitly in the deps.
  */
 #ifndef POSTERN_INGRESS_INGRESS_H
 #define POSTERN_INGRESS_INGRESS_H
 
 #include "postern/conf/conf.h"
 #include "postern/domains/domains.h"
+#include "postern/outbound/board.h"
+#include "postern/outbound/pool.h"
+#include "postern/policy/defer.h"
 #include "postern/policy/limits.h"
 #include "postern/port/resolver.h"
 #include "postern/port/stream.h"
@@ -19,6 +23,7 @@
 #include "postern/spool/spool.h"
 #include "postern/state/state.h"
 #include "postern/stats/counters.h"
+#include "postern/verify/verify.h"
 
 struct ingress;
 
@@ -32,6 +37,16 @@ struct ingress_deps {
     const struct queue_clock *clock; /* shared, immutable */
     const struct pn_log *log;
     uint64_t seed; /* of message ids */
+    /*
+     * What is known of targets and their recipients. Without verify every recipient of a
+     * relay domain is taken; without board or pool nothing is passed through; without defer
+     * nobody who comes back is let in. pool and verify are the worker's own, and are freed
+     * after the ingress.
+     */
+    struct verify *verify;
+    struct out_pool *pool;
+    struct out_board *board;    /* shared */
+    struct policy_defer *defer; /* shared by all workers */
     /*
      * Any worker's thread: a client asked for a queue to be flushed (ETRN, allowed), or
      * mail came from a target's own address (flush false). queue is borrowed.

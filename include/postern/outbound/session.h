@@ -43,16 +43,18 @@ enum out_end {
     OUT_END_CLEAN,  /* we said QUIT, or the peer closed while nothing was under way */
     OUT_END_BUSY,   /* 421 between mails, or at the greeting */
     OUT_END_FAILED, /* never became ready */
-    OUT_END_LOST,   /* died while mails were under way */
+    OUT_END_LOST,   /* died while mails, or a live transaction, were under way */
     OUT_END_LOOP,   /* the next hop is ourselves */
 };
 
 enum out_event_kind {
     OUT_EV_READY, /* mails may be handed in; a check, if asked for, was answered well */
-    OUT_EV_MORE,  /* there is room for more text of `mail`; it may come when not needed */
+    OUT_EV_MORE,  /* there is room for more text of `mail` (NULL: a live transaction's); it
+                     may come when not needed */
     OUT_EV_TEXT,  /* mail: hand in its text with out_session_text */
     OUT_EV_DONE,  /* mail: replies are filled in; the mail is the owner's again */
     OUT_EV_LOST,  /* mail: the session ended without all replies; last_octet_sent tells doubt */
+    OUT_EV_LIVE,  /* reply: the answer to a live command */
     OUT_EV_ENDED, /* end, reason: the last event */
 };
 
@@ -60,7 +62,8 @@ struct out_event {
     enum out_event_kind kind;
     struct smtp_client_mail *mail;
     enum out_end end;
-    struct pn_str reason; /* a sentence: host, address, step, what was said */
+    struct pn_str reason;    /* a sentence: host, address, step, what was said */
+    struct smtp_reply reply; /* LIVE */
 };
 
 typedef void out_event_fn(struct out_session *session, void *owner);
@@ -87,6 +90,32 @@ void out_session_mail(struct out_session *session, struct smtp_client_mail *mail
 /* How much text may be handed in now; 0: wait for OUT_EV_MORE. */
 size_t out_session_text_room(const struct out_session *session);
 void out_session_text(struct out_session *session, struct pn_str text, bool last);
+
+/*
+ * Live transactions, see smtp/client.h; each command is answered by OUT_EV_LIVE, or by ENDED
+ * (421: by both; a reply that answers nothing, and a connection that ends: by ENDED alone).
+ * Commands to a session that has ended, or was told to quit, do nothing: ENDED is on its way.
+ * Time-outs are those of the configuration, but live_timeout_ms if it is shorter (not 0); it
+ * holds for the reply that is awaited, too, from now on.
+ *
+ * Text goes by out_session_text_room and OUT_EV_MORE, as that of mails. The owner knows by
+ * itself whether it gave `last`: from then on a lost session is in doubt. It errs on the safe
+ * side, since when `last` was given at most 256 KiB, and the dots that were added, may not
+ * have left: those the peer cannot have taken. Before `last` the peer cannot have taken the
+ * mail. A text that was begun cannot be reset, only be dropped with its session.
+ */
+void out_session_live_mail(struct out_session *session, struct pn_str sender,
+                           uint64_t size_octets, unsigned flags, enum mail_ret ret,
+                           struct pn_str envid);
+void out_session_live_rcpt(struct out_session *session, const struct mail_recipient *recipient);
+void out_session_live_data(struct out_session *session);
+void out_session_live_text(struct out_session *session, struct pn_str text, bool last);
+void out_session_live_reset(struct out_session *session);
+void out_session_live_timeout(struct out_session *session, int64_t live_timeout_ms);
+
+/* A new owner (a session goes into a pool, or comes out of it). The old one pulls no more
+ * events; those it has not pulled are the new one's. on_line gets the new owner too. */
+void out_session_own(struct out_session *session, out_event_fn *on_event, void *owner);
 
 void out_session_quit(struct out_session *session); /* gently; ENDED follows */
 /* Drops the connection at once; no more events. NULL is fine; sets NULL. */

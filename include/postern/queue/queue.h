@@ -7,9 +7,16 @@
  * is queue time (queue/clock.h) and is passed in.
  *
  * A queue has a name that outlives configuration changes and goes to one destination, which
- * several queues may share in equal turns. A destination is UNKNOWN, UP, DOWN, RAMP or HELD
- * (DESIGN "Destinations, probes, recovery"). While it is DOWN no job is tried and no job's
- * schedule is touched; probes ask. When it comes back its queues are flushed.
+ * several queues may share in equal turns. A destination is UNKNOWN, UP, DOWN, RAMP, STOPPED
+ * or HELD (DESIGN "Destinations, probes, recovery"). While it is DOWN no job is tried and no
+ * job's schedule is touched; probes ask. When it comes back its queues are flushed.
+ *
+ * Who comes back from DOWN, or is tried for the first time, is on parole besides: it may have
+ * come back broken and refuse everything. A refusal of a recipient we believe in, or more
+ * than a fifth of the first 50 messages refused (of ten at least), makes it STOPPED: it gets
+ * no jobs but three canaries every half hour, and is in RAMP again when it takes them all.
+ * Parole ends after 50 messages that were taken whole, or with nothing to deliver and an hour
+ * without a refusal.
  *
  * Memory: for each defined queue and destination a small struct; for a queue that is being
  * delivered a window of at most QUEUE_WINDOW jobs and as many fresh ones. Never one for
@@ -47,6 +54,7 @@ struct queue_definition {
     unsigned messages_per_session;
     int64_t retry_min_ms, retry_max_ms; /* waits after a "not now" for a message */
     int64_t hold_ms;                    /* age at which a job expires */
+    bool watched; /* contacted without mail, too: clients' answers depend on its state */
 };
 /* NULL: no configuration names this queue any more. Its jobs are kept, HELD and shown. */
 void queue_define(struct queue *queue, struct pn_str name,
@@ -101,11 +109,20 @@ struct queue_decision queue_result(struct queue *queue, uint64_t session, struct
                                    const struct queue_job *job, enum queue_verdict verdict,
                                    int64_t took_ms, int64_t now_ms);
 
+/*
+ * Of the job whose queue_result is given next: how many recipients were refused for good,
+ * and how many of those we believe in. destination: of the job's queue, if the session has
+ * ended. Not called for a job without refusals.
+ */
+void queue_refused(struct queue *queue, uint64_t session, struct pn_str destination,
+                   size_t refused, size_t believed, int64_t now_ms);
+
 enum queue_end {
     QUEUE_END_CLEAN,  /* we ended it, or the peer closed between messages: no fault */
     QUEUE_END_BUSY,   /* 421, or a refused connection while other sessions are open */
     QUEUE_END_LOST,   /* it died in the middle of a transaction */
     QUEUE_END_FAILED, /* it never became ready: connection, greeting, TLS, EHLO */
+    QUEUE_END_LENT, /* not opened: others of ours have the destination's sessions; ask again */
 };
 /* reason: for people, outside text; copied, bounded, escaped by whoever prints it. */
 void queue_session_ended(struct queue *queue, uint64_t session, enum queue_end end,
@@ -117,9 +134,16 @@ void queue_probed(struct queue *queue, struct pn_str destination, bool answers,
 /* A sign of life (ETRN, mail from the target itself): probe now, no more. */
 void queue_sign_of_life(struct queue *queue, struct pn_str name, int64_t now_ms);
 
+/* Somebody could not get a session to a destination that is thought to be up: ask it. */
+void queue_doubt(struct queue *queue, struct pn_str destination, int64_t now_ms);
+
 /* The operator. Name empty: all. false: there is no such queue or destination. */
 bool queue_flush(struct queue *queue, struct pn_str name, int64_t now_ms);
 bool queue_hold(struct queue *queue, struct pn_str destination, bool hold, int64_t now_ms);
+/* STOPPED: deliver again, still on parole. */
+bool queue_resume(struct queue *queue, struct pn_str destination, int64_t now_ms);
+/* Its refusals are to be believed: parole is over, and a STOPPED one delivers again. */
+bool queue_refuse(struct queue *queue, struct pn_str destination, int64_t now_ms);
 
 /* No action but READ's and EXPIRE's is given while paused (the store refuses writes, stop). */
 void queue_pause(struct queue *queue, bool paused, int64_t now_ms);
@@ -137,9 +161,18 @@ enum queue_action_kind {
      * or GONE when there is no such job).
      */
     QUEUE_EXPIRE,
-    QUEUE_STATE, /* destination: state changed to `state` for `reason`: log it */
+    /* destination: state changed to `state` for `reason`: log it. With state == before, it is
+     * parole that has ended. */
+    QUEUE_STATE,
 };
-enum queue_state { QUEUE_UNKNOWN, QUEUE_UP, QUEUE_DOWN, QUEUE_RAMP, QUEUE_HELD };
+enum queue_state {
+    QUEUE_UNKNOWN,
+    QUEUE_UP,
+    QUEUE_DOWN,
+    QUEUE_RAMP,
+    QUEUE_STOPPED, /* it came back and refuses what it should take: the operator decides */
+    QUEUE_HELD,
+};
 const char *queue_state_name(enum queue_state state); /* "up" */
 
 struct queue_action {
@@ -152,7 +185,8 @@ struct queue_action {
     size_t limit; /* READ: at most so many jobs; never more than QUEUE_PAGE */
     struct queue_job job;
     enum queue_state state, before; /* STATE */
-    int64_t lasted_ms;              /* STATE: how long it was `before` */
+    int64_t lasted_ms;              /* STATE: how long it was `before`, or parole lasted */
+    bool parole;                    /* STATE: on parole from now on */
     struct pn_str reason;
 };
 /* False: nothing now; *out_again_ms is the queue time at which to ask at the latest. */
@@ -169,7 +203,10 @@ struct queue_destination_status {
     int64_t last_success_ms, last_failure_ms;         /* 0: never */
     unsigned sessions, ready_sessions, session_limit; /* the limit now: ramp and halving */
     uint64_t probes, failures, refused_sessions;      /* since start */
-    struct pn_str reason;                             /* why it is in this state */
+    bool parole;
+    uint64_t parole_done, parole_refused; /* jobs, since parole began or the last resume */
+    int64_t next_canary_ms;               /* STOPPED; else 0 */
+    struct pn_str reason;                 /* why it is in this state */
 };
 struct queue_status {
     struct pn_str name;

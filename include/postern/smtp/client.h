@@ -75,6 +75,7 @@ enum smtp_client_event_kind {
     SMTP_CLIENT_EV_DONE,    /* mail: all its replies are there */
     SMTP_CLIENT_EV_CHECKED, /* the answer to smtp_client_check: reply */
     SMTP_CLIENT_EV_FAILED,  /* the session is of no more use: reply (code 0: junk), stage */
+    SMTP_CLIENT_EV_LIVE,    /* the answer to a live command: reply */
     SMTP_CLIENT_EV_QUIT,    /* our QUIT was answered */
 };
 
@@ -115,6 +116,37 @@ void smtp_client_mail(struct smtp_client *client, struct smtp_client_mail *mail)
  * it together has size_octets. The caller watches output() and stops at its own limit.
  */
 void smtp_client_text(struct smtp_client *client, struct pn_str text, bool last);
+
+/*
+ * A live transaction: one command at a time, each answered by SMTP_CLIENT_EV_LIVE before the
+ * next may be given. For pass-through and call-ahead, where somebody waits for every single
+ * reply. Only in a session that is ready and has no mail under way; mail_recipient's DSN
+ * parameters go along where the peer offers DSN. After a 354 to live_data the text goes by
+ * live_text (CR LF line ends, not dot-stuffed); the reply to its end is the last LIVE.
+ * live_reset (RSET) ends a transaction that is not to be finished: any behind a MAIL that
+ * was accepted, but not while text is handed in.
+ *
+ * size_octets 0: not known. MAIL_SMTPUTF8 is passed on where the peer offers it; only
+ * MAIL_UTF8_ADDRESS, or a recipient's address that is not ASCII, needs it. What the peer
+ * cannot be given is answered by a LIVE (550 5.6.7, 552 5.3.4, 553 5.1.3) without anything
+ * being sent: to live_mail, and then no transaction is open, or to live_rcpt.
+ *
+ * LMTP has a reply for each recipient at the end, and here they are one: the first of the
+ * worst kind, where 4xx is worse than 5xx and 2xx means that all have the mail.
+ *
+ * A 421 is a LIVE if it answers a command, and FAILED follows. A reply that answers nothing
+ * is FAILED alone.
+ */
+void smtp_client_live_mail(struct smtp_client *client, struct pn_str sender,
+                           uint64_t size_octets, unsigned flags, enum mail_ret ret,
+                           struct pn_str envid);
+void smtp_client_live_rcpt(struct smtp_client *client, const struct mail_recipient *recipient);
+void smtp_client_live_data(struct smtp_client *client);
+void smtp_client_live_text(struct smtp_client *client, struct pn_str text, bool last);
+void smtp_client_live_reset(struct smtp_client *client);
+/* From live_mail on until the transaction has ended and that was answered. */
+bool smtp_client_live_open(const struct smtp_client *client);
+bool smtp_client_live_wants_text(const struct smtp_client *client); /* from 354 to the last */
 
 /* A question that delivers nothing: MAIL FROM:<> and RSET. Only while no mail is under way. */
 void smtp_client_check(struct smtp_client *client);

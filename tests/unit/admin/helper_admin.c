@@ -100,12 +100,10 @@ static void on_stop(void *owner)
     rig->stopped = true;
 }
 
-void rig_init(struct rig *rig)
+static void begin(struct rig *rig, const char *text)
 {
-    struct conf_domain *domain = make_domain(
-        "example.org", "target = {mail.example.org}\nrecipients = {any}\nwhen_up = accept\n");
+    struct conf_domain *domain = make_domain("example.org", text);
     struct domains *empty = domains_new();
-    struct admin_deps deps;
 
     *rig = (struct rig){.conf = make_conf()};
     rig->domains =
@@ -113,10 +111,20 @@ void rig_init(struct rig *rig)
     domains_unref(&empty);
     conf_domain_unref(&domain);
     pn_log_init(&rig->log, NULL);
-    loop_init(&rig->loop, NULL);
-    rig->out.loop = &rig->loop;
-    deps = (struct admin_deps){
+    fake_loop_init(&rig->loop);
+    rig->loop.port.wall = (struct pn_wall){1763760000000};
+    rig->out.loop = &rig->loop.port;
+}
+
+static void make_admin(struct rig *rig)
+{
+    struct admin_deps deps = {
         .out = &rig->out,
+        .deliver = rig->deliver,
+        .spool = rig->spool,
+        .state = rig->state,
+        .verify = rig->verify,
+        .board = rig->board,
         .log = &rig->log,
         .daemon = {.owner = rig,
                    .conf = on_conf,
@@ -128,16 +136,88 @@ void rig_init(struct rig *rig)
                    .salvage = on_salvage,
                    .stop = on_stop},
     };
+
     rig->admin = admin_new(&deps);
+}
+
+void rig_init(struct rig *rig)
+{
+    begin(rig, "target = {mail.example.org}\nrecipients = {any}\nwhen_up = accept\n");
+    make_admin(rig);
+}
+
+static void make_stores(struct rig *rig)
+{
+    struct spool_options options = {.files = &rig->files.port,
+                                    .crypto = fake_crypto(),
+                                    .path = "/spool",
+                                    .key_file = "",
+                                    .log = &rig->log};
+    struct pn_err err = {0};
+
+    fake_files_init(&rig->files);
+    fake_store_init(&rig->mail);
+    rig->spool = spool_new(&options, &err);
+    assert_non_null(rig->spool);
+    rig->mail.events = *spool_store_events(rig->spool);
+    spool_attach(rig->spool, &rig->mail.port);
+    fake_store_init(&rig->store);
+    rig->state = state_new(&rig->log);
+    rig->store.events = *state_store_events(rig->state);
+    state_attach(rig->state, &rig->store.port);
+}
+
+void rig_init_whole(struct rig *rig, const char *text)
+{
+    begin(rig, text);
+    make_stores(rig);
+    rig->board = out_board_new();
+    rig->verify = verify_new(&(struct verify_deps){.loop = &rig->loop.port,
+                                                   .board = rig->board,
+                                                   .state = rig->state,
+                                                   .log = &rig->log,
+                                                   .seed = 1});
+    queue_clock_init(&rig->clock, 0, rig->loop.port.wall, rig->loop.port.now);
+    rig->deliver = deliver_new(&(struct deliver_deps){.out = &rig->out,
+                                                      .spool = rig->spool,
+                                                      .clock = &rig->clock,
+                                                      .log = &rig->log,
+                                                      .workers = rig->no_worker,
+                                                      .worker_loops = rig->no_loop,
+                                                      .seed = 1},
+                               rig->conf, rig->domains);
+    make_admin(rig);
+}
+
+void rig_run(struct rig *rig)
+{
+    bool any;
+
+    do {
+        any = fake_loop_run(&rig->loop);
+        any |= rig->state && fake_store_turn(&rig->store);
+        any |= rig->spool && fake_store_turn(&rig->mail);
+    } while (any);
 }
 
 void rig_fini(struct rig *rig)
 {
     admin_free(&rig->admin);
     assert_null(rig->admin);
+    rig_run(rig);
+    verify_free(&rig->verify);
+    deliver_free(&rig->deliver);
+    if (rig->spool) {
+        state_free(&rig->state);
+        spool_free(&rig->spool);
+        out_board_free(&rig->board);
+        fake_store_fini(&rig->store);
+        fake_store_fini(&rig->mail);
+        fake_files_fini(&rig->files);
+    }
     domains_unref(&rig->domains);
     conf_unref(&rig->conf);
-    pn_timers_fini(&rig->loop.timers);
+    fake_loop_fini(&rig->loop);
 }
 
 /* ---- requests --------------------------------------------------------------------- */

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define ANY (ADMIN_FILTER | ADMIN_ID | ADMIN_ALL | ADMIN_LIMIT | ADMIN_AFTER)
+#define ANY (ADMIN_FILTER | ADMIN_ID | ADMIN_ALL | ADMIN_LIMIT | ADMIN_AFTER | ADMIN_ADDRESSES)
 
 static void test_body(void **state)
 {
@@ -38,6 +38,22 @@ static void test_body(void **state)
     admin_terms_fini(&terms);
 }
 
+static void test_lists(void **state)
+{
+    struct admin_terms terms;
+    struct pn_err err;
+
+    (void)state;
+    assert_int_equal(admin_terms_read(&terms, ADMIN_ADDRESSES | ADMIN_INVALID,
+                                      PN_STR("{\"addresses\":[\"a\",\"b\"],\"invalid\":true}"),
+                                      NULL, NULL, &err),
+                     0);
+    assert_int_equal(json_array_size(terms.addresses), 2);
+    assert_true(terms.invalid);
+    assert_int_equal(terms.given, ADMIN_ADDRESSES | ADMIN_INVALID);
+    admin_terms_fini(&terms);
+}
+
 static const struct {
     const char *name;
     const char *body;
@@ -56,6 +72,9 @@ static const struct {
     {"behind the end", "{} x"},
     {"deep", "{\"sender\":{\"a\":1}}"},
     {"not allowed", "{\"path\":\"/\"}"},
+    {"text for a list", "{\"addresses\":\"a\"}"},
+    {"number in a list", "{\"addresses\":[\"a\",1]}"},
+    {"list for text", "{\"sender\":[\"a\"]}"},
 };
 
 static void test_bad_bodies(void **state)
@@ -133,12 +152,16 @@ static void test_times(void **state)
     admin_json_past(json, "since", &clock, 940000);
     admin_json_next(json, "probe", &clock, 1004500);
     admin_json_next(json, "overdue", &clock, 900000);
+    admin_json_wall_past(json, "read", &clock, (struct pn_wall){1763759986857});
+    admin_json_wall_past(json, "unread", &clock, (struct pn_wall){0});
     admin_json_past(json, "never", &clock, 0);
     admin_json_next(json, "not", &clock, INT64_MAX);
-    text = json_dumps(json, JSON_COMPACT);
+    text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(12));
     assert_string_equal(text, "{\"since\":\"2025-11-21T21:19:00.000Z\",\"since_s\":60.0,"
                               "\"probe\":\"2025-11-21T21:20:04.500Z\",\"probe_s\":4.5,"
                               "\"overdue\":\"2025-11-21T21:18:20.000Z\",\"overdue_s\":0.0,"
+                              "\"read\":\"2025-11-21T21:19:46.857Z\",\"read_s\":13.143,"
+                              "\"unread\":null,\"unread_s\":null,"
                               "\"never\":null,\"never_s\":null,\"not\":null,\"not_s\":null}");
     free(text);
     json_decref(json);
@@ -149,7 +172,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_body),     cmocka_unit_test(test_bad_bodies),
         cmocka_unit_test(test_too_long), cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_times),
+        cmocka_unit_test(test_times),    cmocka_unit_test(test_lists),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

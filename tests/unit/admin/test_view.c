@@ -5,6 +5,7 @@
 #include "view_priv.h"
 
 #include "postern/base/mem.h"
+#include "postern/smtp/client.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -136,6 +137,46 @@ static void test_down_and_its_probe(void **state)
     scene_fini(&scene);
 }
 
+/* What came for the first time is on parole, and the row says how far. */
+static void test_parole(void **state)
+{
+    struct queue_destination_status destination = {.name = PN_STR("smtp:a:25"),
+                                                   .state = QUEUE_STOPPED,
+                                                   .parole = true,
+                                                   .parole_done = 12,
+                                                   .parole_refused = 3,
+                                                   .next_canary_ms = NOW + 13143,
+                                                   .reason = PN_STR("it refuses")};
+    struct scene scene;
+    json_t *row;
+    char *text;
+
+    (void)state;
+    scene_init(&scene);
+    row = admin_view_destination(&scene.view, &destination);
+    text = json_dumps(row, JSON_COMPACT | JSON_REAL_PRECISION(12));
+    assert_string_equal(text_of(row, "state"), "stopped");
+    assert_non_null(strstr(text, "\"parole\":true,\"parole_done\":12,\"parole_refused\":3,"
+                                 "\"parole_wanted\":50,\"next_canary\":\"2025-11-21T21:20:13"
+                                 ".143Z\",\"next_canary_s\":13.143"));
+    free(text);
+    json_decref(row);
+    scene_fini(&scene);
+}
+
+static void test_capabilities(void **state)
+{
+    json_t *none = admin_view_capabilities(0);
+    json_t *all = admin_view_capabilities(SMTP_CAP_AUTH * 2 - 1);
+
+    (void)state;
+    assert_int_equal(json_array_size(none), 0);
+    assert_int_equal(json_array_size(all), 11);
+    assert_string_equal(json_string_value(json_array_get(all, 7)), "ENHANCEDSTATUSCODES");
+    json_decref(none);
+    json_decref(all);
+}
+
 /* With very many domains the status has those that matter; pages have them all. */
 static void test_many_domains(void **state)
 {
@@ -215,6 +256,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_queue_that_nothing_names),
         cmocka_unit_test(test_down_and_its_probe),
+        cmocka_unit_test(test_parole),
+        cmocka_unit_test(test_capabilities),
         cmocka_unit_test(test_many_domains),
         cmocka_unit_test(test_page_that_fits_exactly_is_the_last),
     };

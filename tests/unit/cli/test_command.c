@@ -101,6 +101,23 @@ static const struct {
      0,
      "down since 3h 12m, next probe in 4 s",
      NULL},
+    {"domain show, on parole",
+     "domain show a",
+     {200,
+      "{\"name\":\"a\",\"state\":\"ramp\",\"since_s\":3,\"parole\":true,\"parole_done\":0,"
+      "\"parole_wanted\":50,\"reason\":\"R\",\"options\":{\"recipients\":[\"list\","
+      "\"call-ahead\"],\"when_up\":\"pass-through\"}}",
+      0},
+     "GET /v1/domains/a \n",
+     0,
+     "state        ramp since 3s\n"
+     "parole       back since 3s, on parole: 0 of 50 clean\n"
+     "reason       R\n"
+     "waiting      0 messages, 0 B\n"
+     "parked       0\n"
+     "recipients   list, call-ahead\n"
+     "when up      pass-through\n",
+     NULL},
     {"domain list",
      "domain list",
      {200, "{\"domains\":[" DOWN "],\"next\":null}", 0},
@@ -178,6 +195,125 @@ static const struct {
      1,
      "problem  W\n\n> EHLO\n",
      NULL},
+
+    {"recipients show",
+     "recipients show example.org",
+     {200,
+      "{\"sources\":[{\"source\":\"list\",\"location\":\"/l\",\"loaded_s\":60,\"addresses\":"
+      "1203,\"wild_card\":false,\"broken_lines\":2,\"broken\":\"3: a; 7: b\","
+      "\"foreign_lines\":1,\"trouble\":\"T\"},{\"source\":\"call-ahead\",\"asks\":true,"
+      "\"catch_all\":true,\"valid\":5,\"invalid\":1,\"expired\":2,\"more\":false},{\"source\":"
+      "\"any\"}],\"when_up\":\"accept\",\"unknown_when_down\":\"defer\",\"target\":{\"name\":"
+      "\"smtp:a:25\",\"state\":\"up\",\"since_s\":5,\"parole\":true}}",
+      0},
+     "GET /v1/domains/example.org/recipients \n",
+     0,
+     "1. list       /l: 1,203 addresses, as of 1m ago\n"
+     "              2 broken lines: 3: a; 7: b\n"
+     "              1 address of another domain\n"
+     "              trouble: T\n"
+     "2. call-ahead the target is asked; it takes every address, so its yes means nothing\n"
+     "              remembered: 5 valid, 1 invalid, 2 too old to be used\n"
+     "3. any        every address is taken\n"
+     "else          while the target is down: defer\n"
+     "when up       accept\n"
+     "target        smtp:a:25: up since 5s, on parole\n",
+     NULL},
+    {"recipients test",
+     "recipients test example.org a@example.org",
+     {200,
+      "{\"outcome\":\"invalid\",\"source\":\"call-ahead\",\"catch_all\":false,\"reply\":"
+      "\"550 5.1.1 no\",\"address\":\"a@example.org\",\"target\":null,\"remembered\":"
+      "{\"verdict\":\"invalid\",\"source\":\"delivery\",\"age_s\":7200}}",
+      0},
+     "POST /v1/domains/example.org/recipients/test {\"address\":\"a@example.org\"}\n",
+     1,
+     "verdict       invalid\n"
+     "why           call-ahead: invalid, learned by delivery, 2h of the target's time up ago\n"
+     "reply         550 5.1.1 no\n",
+     NULL},
+    {"recipients test, valid",
+     "recipients test example.org a --json",
+     {200, "{\"outcome\":\"valid\",\"age_s\":13.143}", 0},
+     "POST /v1/domains/example.org/recipients/test {\"address\":\"a\"}\n",
+     0,
+     "{\"outcome\":\"valid\",\"age_s\":13.143}\n",
+     NULL},
+    {"recipients forget",
+     "recipients forget example.org a@b",
+     {200, "{\"forgotten\":1,\"complete\":true}", 0},
+     "POST /v1/domains/example.org/recipients/forget {\"address\":\"a@b\"}\n",
+     0,
+     "forgotten: 1\n",
+     NULL},
+    {"recipients forget all",
+     "recipients forget example.org --all",
+     {200, "{\"forgotten\":7,\"complete\":false}", 0},
+     "POST /v1/domains/example.org/recipients/forget {\"all\":true}\n",
+     1,
+     "forgotten: 7\n",
+     "halfway"},
+    {"recipients forget what?", "recipients forget a", {0}, "", 2, NULL, "usage"},
+    {"recipients forget both", "recipients forget a b --all", {0}, "", 2, NULL, "usage"},
+    {"recipients import, no file",
+     "recipients import a /nope/nope",
+     {0},
+     "",
+     1,
+     NULL,
+     "cannot read /nope/nope: No such file"},
+
+    {"parked list",
+     "parked list --sender a --limit 5",
+     {200,
+      "{\"messages\":[{\"id\":\"ID\",\"sender\":\"s@x\",\"recipients\":[\"r@x\"],"
+      "\"recipient_count\":1,\"arrival_s\":60,\"octets\":2048,\"queue\":\"example.org\","
+      "\"state\":\"parked\",\"last_reply\":\"550 no\"}],\"next\":null}",
+      0},
+     "GET /v1/queue?parked=true&sender=a&limit=5 \n",
+     0,
+     "s@x     r@x         550 no\n",
+     NULL},
+    {"parked list, empty",
+     "parked list",
+     {200, "{\"messages\":[],\"next\":null}", 0},
+     "GET /v1/queue?parked=true&limit=100 \n",
+     0,
+     "nothing is parked\n",
+     NULL},
+    {"parked list, no --held", "parked list --held", {0}, "", 2, NULL, "no option --held"},
+    {"parked show",
+     "parked show ID",
+     {200,
+      "{\"id\":\"ID\",\"jobs\":[{\"queue\":\"a\",\"state\":\"waiting\",\"recipients\":[\"w\"]},"
+      "{\"queue\":\"b\",\"state\":\"parked\",\"recipients\":[\"p\"]}]}",
+      0},
+     "GET /v1/queue/ID \n",
+     0,
+     "size         0 B\n\nqueue        b (parked)\n",
+     NULL},
+    {"parked show, none",
+     "parked show ID",
+     {200, "{\"id\":\"ID\",\"jobs\":[{\"queue\":\"a\",\"state\":\"waiting\"}]}", 0},
+     "GET /v1/queue/ID \n",
+     1,
+     NULL,
+     "none of the message's recipients is parked"},
+    {"parked release",
+     "parked release A",
+     {200, "{\"changed\":1,\"complete\":true}", 0},
+     "POST /v1/queue/release {\"parked\":true,\"id\":\"A\"}\n",
+     0,
+     "released: 1\n",
+     NULL},
+    {"parked delete by filter",
+     "parked delete --older 30d",
+     {200, "{\"changed\":2,\"complete\":true}", 0},
+     "POST /v1/queue/delete {\"parked\":true,\"older\":\"30d\"}\n",
+     0,
+     "deleted: 2\n",
+     NULL},
+    {"parked delete nothing", "parked delete", {0}, "", 2, NULL, "nothing says which"},
 
     {"queue list",
      "queue list --domain example.org --older 2h --held",
@@ -281,6 +417,70 @@ static const struct {
      0,
      "released\n",
      NULL},
+    {"destination by a domain",
+     "destination release example.org",
+     {200, "{}", 0},
+     "POST /v1/destinations/release {\"domain\":\"example.org\"}\n",
+     0,
+     "example.org: released\n",
+     NULL},
+    {"destination show",
+     "destination show smtp:a:25;tls=may",
+     {200,
+      "{\"name\":\"smtp:a:25;tls=may\",\"state\":\"ramp\",\"since_s\":3,\"sessions\":2,"
+      "\"session_limit\":4,\"lent_sessions\":1,\"last_success_s\":1,\"last_failure_s\":null,"
+      "\"probes\":120,\"failures\":119,\"parole\":true,\"parole_done\":12,"
+      "\"parole_refused\":1,\"parole_wanted\":50,\"reason\":\"a probe answered\","
+      "\"capabilities\":[\"PIPELINING\",\"SIZE\"],\"size_limit\":1048576,\"domains\":"
+      "[\"a\",\"b\"],\"domains_total\":7}",
+      0},
+     "GET /v1/destinations/smtp%3Aa%3A25%3Btls%3Dmay \n",
+     0,
+     "state         ramp since 3s\n"
+     "parole        back since 3s, on parole: 12 of 50 clean, 1 refused\n"
+     "reason        a probe answered\n"
+     "sessions      2 of 4, and 1 for pass-through and call-ahead\n"
+     "last success  1s\n"
+     "last failure  -\n"
+     "probes        120; sessions that failed: 119\n"
+     "offers        PIPELINING, SIZE\n"
+     "size limit    1.0 MiB\n"
+     "domains       a, b and 5 more\n",
+     NULL},
+    {"destination show, stopped",
+     "destination show a",
+     {200,
+      "{\"name\":\"smtp:a:25\",\"state\":\"stopped\",\"since_s\":60,\"next_canary_s\":1740,"
+      "\"reason\":\"it refuses all\",\"parole\":true,\"capabilities\":null}",
+      0},
+     "GET /v1/destinations/a \n",
+     0,
+     "state         stopped since 1m, some messages are tried in 29m\n"
+     "decision      stopped: it refuses all, decide with \"postern destination resume|refuse "
+     "smtp:a:25\"\n",
+     NULL},
+    {"destination resume",
+     "destination resume --all",
+     {200, "{\"names\":[\"smtp:a:25\"]}", 0},
+     "POST /v1/destinations/resume {\"all\":true}\n",
+     0,
+     "smtp:a:25: gets its mail again, on parole\n",
+     NULL},
+    {"destination resume, none",
+     "destination resume --all",
+     {200, "{\"names\":[]}", 0},
+     "POST /v1/destinations/resume {\"all\":true}\n",
+     0,
+     "no destination is stopped\n",
+     NULL},
+    {"destination refuse",
+     "destination refuse example.org",
+     {200, "{\"names\":[\"smtp:a:25\"]}", 0},
+     "POST /v1/destinations/refuse {\"domain\":\"example.org\"}\n",
+     0,
+     "smtp:a:25: is off parole",
+     NULL},
+    {"destination resume of two", "destination resume a --all", {0}, "", 2, NULL, "give a"},
     {"destination of nothing", "destination hold", {0}, "", 2, NULL, "give a destination"},
     {"destination list",
      "destination list",

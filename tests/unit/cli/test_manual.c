@@ -137,6 +137,11 @@ static const struct {
     {"postern -s /x spool g", "genkey"},
     {"postern help dom", "domain"},
     {"postern config ex", "explain"},
+    {"postern re", "recipients reload"},
+    {"postern recipients ex", "export"},
+    {"postern parked re", "release"},
+    {"postern parked list --re", "--recipient"},
+    {"postern destination re", "release resume refuse"},
 };
 
 static void test_completion_offers(void **state)

@@ -30,6 +30,10 @@ static const struct {
      "}",
      "3 domains, 1 just back, 1 held, 1 file with a mistake; 1 message waits (512 B), for 5s; "
      "1 is parked"},
+    {"stopped",
+     "{\"domains_total\":2,\"domains_by_state\":{\"stopped\":1,\"up\":1},"
+     "\"queue\":{\"messages\":0,\"parked\":3}}",
+     "2 domains, 1 stopped for refusals; nothing waits; 3 are parked"},
     {"disk full",
      "{\"domains_total\":1,\"domains_by_state\":{\"up\":1},\"spool\":{\"readiness\":\"full\"},"
      "\"queue\":{\"messages\":0}}",
@@ -100,6 +104,38 @@ static void test_whole_status(void **state)
     run_fini(&run);
 }
 
+/* Who came back is told of in words, under the table. */
+static void test_parole_in_words(void **state)
+{
+    static const struct answer answer = {
+        200,
+        "{\"domains_total\":3,\"domains_by_state\":{\"ramp\":1,\"stopped\":1,\"up\":1},"
+        "\"domains\":[{\"name\":\"a.example\",\"state\":\"ramp\",\"since_s\":3,\"messages\":9,"
+        "\"octets\":1024,\"parole\":true,\"parole_done\":12,\"parole_wanted\":50,"
+        "\"parole_refused\":0,\"reason\":\"a probe answered\"},"
+        "{\"name\":\"b.example\",\"state\":\"stopped\",\"since_s\":60,\"messages\":7,"
+        "\"octets\":1024,\"parole\":true,\"parole_done\":1,\"parole_wanted\":50,"
+        "\"parole_refused\":1,\"next_canary_s\":1740,\"reason\":\"550 no\\u001b\"},"
+        "{\"name\":\"c.example\",\"state\":\"up\",\"since_s\":60,\"parole\":false}]}",
+        0};
+    struct run run;
+
+    (void)state;
+    run_init(&run);
+    run.answers = &answer;
+    run.answer_count = 1;
+    run_words(&run, "status");
+    assert_int_equal(run.status, 0);
+    assert_non_null(strstr(run.out, "3 domains, 1 just back, 1 stopped for refusals; "));
+    assert_non_null(strstr(run.out, " on parole\n"));
+    assert_non_null(strstr(run.out, " tries some in 29m\n"));
+    assert_non_null(strstr(run.out,
+                           "\n\na.example: back since 3s, on parole: 12 of 50 clean\n"
+                           "b.example: stopped: 550 no\\x1b, decide with \"postern destination "
+                           "resume|refuse b.example\"\nspool:"));
+    run_fini(&run);
+}
+
 /* ---- flush ------------------------------------------------------------------------ */
 
 #define LOOK(messages, flushing, rate, state)                                                  \
@@ -126,6 +162,7 @@ static const struct answer recovers[] = {{200, "{}", 0},
                                          LOOK("4", "true", "1.0", "ramp"),
                                          LOOK("0", "false", "0.0", "up")};
 static const struct answer held[] = {{200, "{}", 0}, LOOK("4", "false", "0.0", "held")};
+static const struct answer stopped[] = {{200, "{}", 0}, LOOK("4", "false", "0.0", "stopped")};
 static const struct answer ends[] = {
     {200, "{}", 0}, LOOK("4", "true", "0.0", "up"), {0, "", PN_ECLOSED}};
 
@@ -147,6 +184,8 @@ static const struct {
      "the target does not answer; probes go on, and mail follows by itself: why\n"
      "0 of 4\nthe target answers again\n4 of 4\nnothing waits any more\n"},
     {"held", held, PN_COUNT(held), 0, 1, "0 of 4\nthe queue is held: why\n"},
+    {"stopped", stopped, PN_COUNT(stopped), 0, 1,
+     "0 of 4\nthe target is back and refuses too much; see \"postern status\": why\n"},
     {"the user leaves", recovers, PN_COUNT(recovers), 2, 1,
      "the target does not answer; probes go on, and mail follows by itself: why\n"
      "0 of 4\nleft; the flush goes on\n"},
@@ -198,6 +237,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_summaries),
         cmocka_unit_test(test_whole_status),
+        cmocka_unit_test(test_parole_in_words),
         cmocka_unit_test(test_flushes),
         cmocka_unit_test(test_flush_of_all_on_a_terminal),
     };

@@ -33,6 +33,20 @@ static struct conf_domain *define(const char *name, bool subdomains, unsigned ho
     return domain;
 }
 
+static struct conf_domain *define_aliases(const char *name, const char *aliases)
+{
+    struct conf_mistakes mistakes;
+    struct conf_domain *domain;
+    char text[256];
+
+    (void)snprintf(text, sizeof text, "target = mail.example %s", aliases);
+    conf_mistakes_init(&mistakes);
+    domain = conf_domain_parse("f", pn_str_z(name), pn_str_z(text), NULL, NULL, 0, &mistakes);
+    assert_non_null(domain);
+    conf_mistakes_fini(&mistakes);
+    return domain;
+}
+
 /* Replaces the table by one in which name is defined anew, or not at all (hours 0). */
 static void change(struct domains **table, const char *name, bool subdomains, unsigned hours)
 {
@@ -224,12 +238,98 @@ static void test_model(void **state)
     domains_unref(&table);
 }
 
+static void change_aliases(struct domains **table, const char *name, const char *aliases)
+{
+    struct conf_domain *definition = define_aliases(name, aliases);
+    struct domains_change one = {pn_str_z(name), definition};
+    struct domains *next = domains_with(*table, &one, 1);
+
+    domains_unref(table);
+    conf_domain_unref(&definition);
+    *table = next;
+}
+
+static void check_found(const struct domains *table, const char *name, const char *found)
+{
+    const struct conf_domain *domain = domains_find(table, pn_str_z(name));
+
+    if (!found) {
+        assert_null(domain);
+    } else {
+        assert_non_null(domain);
+        assert_string_equal(domain->name, found);
+    }
+}
+
+static void test_aliases(void **state)
+{
+    struct domains *table = domains_new();
+
+    (void)state;
+    change_aliases(&table, "b.test", "aliases = {x.test, y.test}");
+    change_aliases(&table, "w.test", "aliases = Wide.test subdomains = yes");
+    check_found(table, "x.test", "b.test");
+    check_found(table, "a.x.test", NULL);
+    check_found(table, "wide.test", "w.test");
+    check_found(table, "a.b.wide.test", "w.test");
+    assert_null(domains_find_exact(table, PN_STR("x.test")));
+    assert_int_equal(domains_count(table), 2);
+
+    /* Of two with the same alias the first has it, however late it came. */
+    change_aliases(&table, "c.test", "aliases = x.test");
+    check_found(table, "x.test", "b.test");
+    change_aliases(&table, "a.test", "aliases = {x.test, z.test}");
+    check_found(table, "x.test", "a.test");
+
+    /* A definition wins, and the alias is there again when it goes away. */
+    change(&table, "x.test", false, 1);
+    check_found(table, "x.test", "x.test");
+    change(&table, "x.test", false, 0);
+    check_found(table, "x.test", "a.test");
+    change_aliases(&table, "a.test", "");
+    check_found(table, "x.test", "b.test");
+    check_found(table, "z.test", NULL);
+    change(&table, "b.test", false, 0);
+    check_found(table, "x.test", "c.test");
+    check_found(table, "y.test", NULL);
+    change(&table, "c.test", false, 0);
+    change(&table, "w.test", false, 0);
+    check_found(table, "x.test", NULL);
+    domains_unref(&table);
+}
+
+/* Who holds an old table finds the old aliases, whatever became of their domains. */
+static void test_alias_snapshots(void **state)
+{
+    struct domains *table = domains_new();
+    struct domains *old;
+
+    (void)state;
+    change_aliases(&table, "a.test", "aliases = {x.test, y.test}");
+    change(&table, "other.test", false, 1); /* shares the index */
+    old = domains_ref(table);
+    change_aliases(&table, "a.test", "aliases = y.test");
+    check_found(table, "x.test", NULL);
+    check_found(table, "y.test", "a.test");
+    assert_ptr_not_equal(domains_find(table, PN_STR("y.test")),
+                         domains_find(old, PN_STR("y.test")));
+    change(&table, "a.test", false, 0);
+    check_found(old, "x.test", "a.test");
+    domains_unref(&table);
+    check_found(old, "y.test", "a.test");
+    domains_unref(&old);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),      cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_snapshots), cmocka_unit_test(test_last_change_counts),
+        cmocka_unit_test(test_find),
+        cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_snapshots),
+        cmocka_unit_test(test_last_change_counts),
         cmocka_unit_test(test_model),
+        cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_alias_snapshots),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

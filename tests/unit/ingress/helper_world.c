@@ -280,6 +280,7 @@ static void on_notices(void *owner, const struct spool_notice *notices, size_t c
     for (size_t i = 0; i < count; i++) {
         struct world_job *job = &world->jobs[world->job_count];
 
+        world->job_removed += notices[i].kind == SPOOL_JOB_REMOVED;
         if (notices[i].kind == SPOOL_JOB_ADDED && world->job_count < WORLD_JOBS) {
             snprintf(job->queue, sizeof job->queue, "%.*s", PN_FMT(notices[i].queue));
             job->job = notices[i].job;
@@ -366,6 +367,10 @@ static void make_ingress(struct world *world)
                                 .clock = &world->clock,
                                 .log = &world->log,
                                 .seed = 1,
+                                .verify = world->pool ? &world->verify : NULL,
+                                .pool = world->pool,
+                                .board = world->pool ? world->board : NULL,
+                                .defer = world->defer,
                                 .on_sign = on_sign,
                                 .owner = world};
     struct ingress_settings settings = {world->conf, world->domains, &world->tls};
@@ -373,7 +378,33 @@ static void make_ingress(struct world *world)
     world->ingress = ingress_new(&deps, &settings);
 }
 
-struct world *world_new(const char *conf)
+static void make_target(struct world *world)
+{
+    struct out_deps deps = {.loop = &world->loop,
+                            .network = &world->target.network,
+                            .resolver = &world->resolver,
+                            .log = &world->log};
+
+    target_init(&world->target, &world->loop);
+    fake_verify_init(&world->verify);
+    world->board = out_board_new();
+    world->pool = out_pool_new(&deps, world->board);
+    world->defer = policy_defer_new(1);
+}
+
+static void free_target(struct world *world)
+{
+    if (world->pool) {
+        out_pool_free(&world->pool);
+        world_run(world);
+        out_board_free(&world->board);
+        policy_defer_free(&world->defer);
+        fake_verify_fini(&world->verify);
+        target_fini(&world->target);
+    }
+}
+
+static struct world *make_world(const char *conf)
 {
     struct world *world = PN_NEW(struct world);
 
@@ -391,6 +422,17 @@ struct world *world_new(const char *conf)
     pn_log_init(&world->log, &world->sink);
     world->conf = parse_conf(conf);
     world->domains = domains_new();
+    world->counters = stats_counters_new();
+    world->limits = policy_limits_new(world->conf);
+    queue_clock_init(&world->clock, 0, world->loop.wall, world->loop.now);
+    make_spool(world);
+    return world;
+}
+
+struct world *world_new(const char *conf)
+{
+    struct world *world = make_world(conf);
+
     add_domain(world, "example.org",
                "target = {\"192.0.2.25\"}\nrecipients = {any}\nwhen_up = accept\n");
     add_domain(world, "example.net",
@@ -398,10 +440,25 @@ struct world *world_new(const char *conf)
     add_domain(world, "example.com",
                "target = {\"mail.example.com\"}\nrecipients = {any}\nwhen_up = accept\n"
                "subdomains = yes\n");
-    world->counters = stats_counters_new();
-    world->limits = policy_limits_new(world->conf);
-    queue_clock_init(&world->clock, 0, world->loop.wall, world->loop.now);
-    make_spool(world);
+    make_ingress(world);
+    world_run(world);
+    return world;
+}
+
+struct world *world_new_live(const char *conf, const char *domain)
+{
+    struct world *world = make_world(conf);
+    char text[1024];
+
+    snprintf(text, sizeof text, "target = {\"192.0.2.25\"}\n%s\n", domain);
+    add_domain(world, "example.org", text);
+    add_domain(world, "example.net", "target = {\"192.0.2.26\"}\n");
+    add_domain(world, "example.com", "target = {\"192.0.2.27\"}\nwhen_up = accept\n");
+    make_target(world);
+    for (size_t i = 0; i < domains_count(world->domains); i++) {
+        out_board_set_state(world->board, pn_str_z(domains_at(world->domains, i)->destination),
+                            QUEUE_UP, false);
+    }
     make_ingress(world);
     world_run(world);
     return world;
@@ -414,6 +471,7 @@ void world_free(struct world **world_ptr)
     ingress_free(&world->ingress);
     world->store.stopped = false;
     world_run(world);
+    free_target(world);
     policy_limits_free(&world->limits); /* asserts that everything was given back */
     while (world->clients) {
         struct client *client = world->clients;
@@ -482,6 +540,10 @@ static bool turn(struct world *world)
             client->event = !client->closed;
             any = true;
         }
+    }
+    if (world->pool) {
+        any = fake_verify_run(&world->verify) || any;
+        any = target_run(&world->target) || any;
     }
     return test_store_run(&world->store) || any;
 }

@@ -6,6 +6,7 @@
 #define HELPER_WORLD_H
 
 #include "helper_store.h"
+#include "helper_target.h"
 
 #include "postern/ingress/ingress.h"
 
@@ -56,10 +57,16 @@ struct world {
     struct spool *spool;
     struct conf *conf;
     struct domains *domains;
+    struct target target;
+    struct verify verify;
+    struct out_board *board;
+    struct out_pool *pool; /* NULL: there is no target, and nobody to verify */
+    struct policy_defer *defer;
     struct ingress *ingress;
     struct client *clients;
     struct world_job jobs[WORLD_JOBS]; /* as the spool told of them */
     size_t job_count;
+    size_t job_removed;
     char signs[WORLD_SIGNS][64]; /* "example.org flush" */
     size_t sign_count;
     bool stopped;
@@ -68,6 +75,12 @@ struct world {
 /* conf: more lines of postern.conf, or "". Relay domains: example.org, with the target
  * 192.0.2.25, example.net, and example.com with its subdomains. */
 struct world *world_new(const char *conf);
+/*
+ * The same with targets that are live, and with verify. example.org (192.0.2.25, with these
+ * options besides) and example.net (192.0.2.26) pass through, example.com (192.0.2.27) is
+ * accepted. All of them are UP.
+ */
+struct world *world_new_live(const char *conf, const char *domain);
 void world_free(struct world **world);
 
 /* Runs until nothing is left to do now. */

@@ -405,7 +405,7 @@ static void test_recipients_have_a_limit_that_is_no_error(void **state)
 
 static void test_recipients_cost_memory(void **state)
 {
-    struct world *world = world_new("recipients_max = 50000\nmemory = \"16M\"\n");
+    struct world *world = world_new("recipients_max = 2000\nmemory = \"16M\"\n");
     struct client *client = hello(world);
     uint64_t rest = policy_memory_max(world->limits);
     char text[64];

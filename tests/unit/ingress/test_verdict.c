@@ -249,9 +249,60 @@ static void test_data_says_why_not(void **state)
     assert_null(strstr(reply.text, "free space"));
 }
 
+struct pass_row {
+    const char *name;
+    struct smtp_reply from;
+    int code;
+    const char *enhanced;
+    const char *text;
+};
+
+static const struct pass_row pass_rows[] = {
+    {"a refusal", {550, "5.1.1", "<a@b>: User unknown"}, 550, "5.1.1", "<a@b>: User unknown"},
+    {"no enhanced code", {550, "", "No"}, 550, "5.0.0", "No"},
+    {"a code of another class", {550, "4.1.1", "No"}, 550, "5.0.0", "No"},
+    {"a yes", {250, "2.0.0", "queued as X"}, 250, "2.0.0", "queued as X"},
+    {"another yes", {251, "2.1.5", "forwarded"}, 250, "2.1.5", "forwarded"},
+    {"421 is not our end", {421, "4.3.2", "Bye"}, 451, "4.0.0", "Bye"},
+    {"no text", {554, "5.7.1", ""}, 554, "5.7.1", "refused by the domain's own server"},
+    {"its name",
+     {554, "5.7.1", "MAIL.inner.test says no"},
+     554,
+     "5.7.1",
+     "refused by the domain's own server"},
+    {"its name, well",
+     {250, "2.0.0", "ok from mail.inner.test"},
+     250,
+     "2.0.0",
+     "Ok: taken by the domain's own server"},
+    {"the domain's name", {550, "5.1.1", "no a@example.org"}, 550, "5.1.1", "no a@example.org"},
+};
+
+static void test_what_the_target_said(void **state)
+{
+    struct conf_target targets[] = {{.host = (char *)(uintptr_t) "mail.inner.test"},
+                                    {.host = (char *)(uintptr_t) "example.org"}};
+    struct conf_domain domain = {.name = (char *)(uintptr_t) "example.org",
+                                 .targets = targets,
+                                 .target_count = PN_COUNT(targets)};
+    struct smtp_reply reply;
+
+    (void)state;
+    for (size_t i = 0; i < PN_COUNT(pass_rows); i++) {
+        const struct pass_row *row = &pass_rows[i];
+
+        print_message("%s\n", row->name);
+        ingress_verdict_pass(&domain, &row->from, &reply);
+        assert_int_equal(reply.code, row->code);
+        assert_string_equal(reply.enhanced, row->enhanced);
+        assert_string_equal(reply.text, row->text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_the_target_said),
         cmocka_unit_test(test_mail),
         cmocka_unit_test(test_rcpt),
         cmocka_unit_test(test_postmaster_goes_to_the_first_domain_or_nobody),

@@ -40,6 +40,44 @@ void owner_give_text(struct fixture *f, struct smtp_client_mail *mail)
     }
 }
 
+static void give_live_text(struct fixture *f)
+{
+    size_t room;
+
+    while (f->live_left > 0 && (room = out_session_text_room(f->session)) > 0) {
+        struct pn_str piece = pn_str_sub(f->live_text, f->live_text.len - f->live_left, room);
+
+        f->live_left -= piece.len;
+        out_session_live_text(f->session, piece, f->live_left == 0 && !f->hold_text);
+    }
+}
+
+void owner_take_step(struct fixture *f)
+{
+    switch (f->steps ? *f->steps++ : STEP_END) {
+    case STEP_END:
+        f->steps = NULL;
+        break;
+    case STEP_MAIL:
+        out_session_live_mail(f->session, PN_STR("s@a.example"), 0, f->live_flags,
+                              MAIL_RET_NONE, PN_STR(""));
+        break;
+    case STEP_RCPT:
+        out_session_live_rcpt(f->session, &f->recipient);
+        break;
+    case STEP_DATA:
+        out_session_live_data(f->session);
+        break;
+    case STEP_TEXT:
+        f->live_left = f->live_text.len;
+        give_live_text(f);
+        break;
+    case STEP_RESET:
+        out_session_live_reset(f->session);
+        break;
+    }
+}
+
 static void hand_in(struct fixture *f)
 {
     while (f->handed < f->mail_count && out_session_wants_mail(f->session)) {
@@ -55,9 +93,14 @@ static void take_event(struct fixture *f, const struct out_event *event)
     switch (event->kind) {
     case OUT_EV_READY:
         trace(f, "READY %s\n", out_session_peer(f->session).ptr);
+        owner_take_step(f);
         break;
     case OUT_EV_MORE:
-        owner_give_text(f, event->mail);
+        if (event->mail) {
+            owner_give_text(f, event->mail);
+        } else {
+            give_live_text(f);
+        }
         break;
     case OUT_EV_TEXT:
         trace(f, "TEXT %d\n", mail);
@@ -69,6 +112,11 @@ static void take_event(struct fixture *f, const struct out_event *event)
     case OUT_EV_LOST:
         trace(f, "LOST %d: %d%s\n", mail, f->replies[mail].code,
               f->mails[mail].last_octet_sent ? " in doubt" : "");
+        break;
+    case OUT_EV_LIVE:
+        trace(f, "LIVE %d%s%s %s\n", event->reply.code, event->reply.enhanced[0] ? " " : "",
+              event->reply.enhanced, event->reply.text);
+        owner_take_step(f);
         break;
     case OUT_EV_ENDED:
         trace(f, "%s %.*s\n", ends[event->end], PN_FMT(event->reason));
@@ -121,6 +169,7 @@ int owner_setup(void **state)
     pn_buf_init(&f->trace, 1u << 20);
     pn_buf_init(&f->lines, 1u << 20);
     f->recipient.address = PN_STR("r@example.org");
+    f->live_text = PN_STR("Hi\r\n");
     for (size_t i = 0; i < MAILS; i++) {
         f->text[i] = "Hi\r\n";
         f->mails[i] = (struct smtp_client_mail){.sender = PN_STR("s@a.example"),

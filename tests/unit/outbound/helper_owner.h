@@ -9,6 +9,9 @@
 
 enum { MAILS = 3, BIG_OCTETS = 600000 };
 
+/* What is said in a live transaction: one command for each reply. */
+enum owner_step { STEP_END, STEP_MAIL, STEP_RCPT, STEP_DATA, STEP_TEXT, STEP_RESET };
+
 struct fixture {
     struct world world;
     struct conf *conf;
@@ -22,7 +25,11 @@ struct fixture {
     size_t mail_count, handed;
     const char *text[MAILS];
     size_t given[MAILS];
-    bool hold_text; /* TEXT is not answered */
+    bool hold_text; /* TEXT is not answered; of a live text the last octet is not given */
+    const enum owner_step *steps; /* or NULL */
+    unsigned live_flags;
+    struct pn_str live_text;
+    size_t live_left; /* of it, to be given */
     bool free_in_event;
     bool in_call;
     struct pn_buf trace;
@@ -42,6 +49,8 @@ int owner_teardown(void **state);
 /* domain: the lines of a domain file besides what must be there. */
 void owner_begin(struct fixture *f, const char *domain);
 void owner_begin_with(struct fixture *f, const char *domain, struct out_options options);
+/* The next step of a live transaction; behind the last come the mails. */
+void owner_take_step(struct fixture *f);
 void owner_give_text(struct fixture *f, struct smtp_client_mail *mail);
 void owner_on_line(void *owner, char direction, struct pn_str line);
 

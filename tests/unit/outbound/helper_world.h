@@ -6,7 +6,7 @@
 
 #include "postern/outbound/session.h"
 
-enum { WORLD_NAMES = 8, WORLD_PEERS = 8, WORLD_STREAMS = 64, WORLD_ASKED = 4 };
+enum { WORLD_NAMES = 8, WORLD_PEERS = 8, WORLD_STREAMS = 64, WORLD_ASKED = 16 };
 
 struct world_name {
     const char *name;

@@ -405,6 +405,12 @@ static void tell_result(struct world *world, struct world_session *session,
         verdict = QUEUE_GONE;
         world->gone++;
     }
+    if (verdict == QUEUE_DONE &&
+        pn_rand_below(&world->rand, 1000) < world->peer.refused_permille) {
+        world->peer.refused++;
+        queue_refused(world->queue, session->id, PN_STR(""), 1, world->peer.refuses_known,
+                      world->now_ms);
+    }
     decision = queue_result(world->queue, session->id, pn_str_z(session->lane), job, verdict,
                             world->peer.took_ms, world->now_ms);
     if (verdict == QUEUE_DONE) {

@@ -37,6 +37,9 @@ struct peer {
     unsigned later_permille, lost_permille;
     unsigned untried_permille; /* jobs that are given back */
     unsigned first_laters;     /* so many jobs get a 4xx first */
+    unsigned refused_permille; /* jobs whose recipient is refused for good */
+    bool refuses_known;        /* those refused are believed in */
+    uint64_t refused;
     unsigned sessions, ready, most_seen;
     uint64_t done;
 };

@@ -17,7 +17,7 @@ static void change_peer(struct world *world)
 {
     struct peer *peer = &world->peer;
 
-    switch (pn_rand_below(&world->rand, 6)) {
+    switch (pn_rand_below(&world->rand, 8)) {
     case 0:
         peer->up = !peer->up;
         break;
@@ -33,6 +33,12 @@ static void change_peer(struct world *world)
     case 4:
         peer->most = (unsigned)pn_rand_below(&world->rand, 8);
         break;
+    case 5:
+        peer->refused_permille = (unsigned)pn_rand_below(&world->rand, 2) * 500;
+        break;
+    case 6:
+        peer->refuses_known = !peer->refuses_known;
+        break;
     default:
         peer->spoils_doubt = !peer->spoils_doubt;
         break;
@@ -43,7 +49,7 @@ static void change_rules(struct world *world)
 {
     size_t i = (size_t)pn_rand_below(&world->rand, PN_COUNT(names));
 
-    switch (pn_rand_below(&world->rand, 8)) {
+    switch (pn_rand_below(&world->rand, 10)) {
     case 0:
         world_define(world, names[i], NULL);
         break;
@@ -66,6 +72,12 @@ static void change_rules(struct world *world)
         break;
     case 6:
         world->spool_fails = !world->spool_fails;
+        break;
+    case 7:
+        (void)queue_resume(world->queue, PN_STR(""), world->now_ms);
+        break;
+    case 8:
+        (void)queue_refuse(world->queue, pn_str_z(dests[i]), world->now_ms);
         break;
     default:
         queue_sign_of_life(world->queue, pn_str_z(names[i]), world->now_ms);

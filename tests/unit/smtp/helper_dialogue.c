@@ -22,6 +22,7 @@ struct player {
     struct smtp_reply replies[DIALOGUE_MAILS][6];
     size_t mail_count, handed, done;
     bool ready;
+    size_t steps;       /* of the live transactions that were given */
     struct pn_buf said; /* output that was not written down yet */
     struct pn_buf trace;
 };
@@ -110,6 +111,45 @@ static void give_text(struct player *p, struct smtp_client_mail *mail)
     smtp_client_text(p->client, pn_str_sub(text, half, SIZE_MAX), true);
 }
 
+static bool is_step(const struct dialogue_step *step)
+{
+    return step->mail || step->rcpt || step->text || step->data || step->reset || step->quit;
+}
+
+/* The next command of the live transactions; behind the last come the mails. */
+static void take_step(struct player *p)
+{
+    const struct dialogue_step *step = &p->dialogue->live[p->steps];
+    struct mail_recipient recipient = {.address = pn_str_z(step->rcpt),
+                                       .orcpt = pn_str_z(step->orcpt),
+                                       .notify = step->notify};
+
+    if (p->steps == DIALOGUE_STEPS || !is_step(step)) {
+        p->ready = true;
+        return;
+    }
+    p->steps++;
+    if (step->mail) {
+        smtp_client_live_mail(p->client, pn_str_z(step->mail), step->size, step->flags,
+                              step->ret, pn_str_z(step->envid));
+    } else if (step->rcpt) {
+        smtp_client_live_rcpt(p->client, &recipient);
+    } else if (step->data) {
+        smtp_client_live_data(p->client);
+    } else if (step->text) {
+        struct pn_str text = pn_str_z(step->text);
+
+        assert_true(smtp_client_live_wants_text(p->client));
+        smtp_client_live_text(p->client, pn_str_sub(text, 0, text.len / 2), false);
+        smtp_client_live_text(p->client, pn_str_sub(text, text.len / 2, SIZE_MAX),
+                              !step->unfinished);
+    } else if (step->reset) {
+        smtp_client_live_reset(p->client);
+    } else {
+        smtp_client_quit(p->client);
+    }
+}
+
 static void write_done(struct player *p, struct smtp_client_mail *mail)
 {
     assert_int_equal(pn_buf_printf(&p->trace, "=DONE %d:", (int)(mail - p->mails)), 0);
@@ -149,7 +189,7 @@ static void become_ready(struct player *p)
     if (p->dialogue->check) {
         smtp_client_check(p->client);
     } else {
-        p->ready = true;
+        take_step(p);
     }
 }
 
@@ -182,7 +222,11 @@ static void take_event(struct player *p, const struct smtp_client_event *event)
         break;
     case SMTP_CLIENT_EV_CHECKED:
         write_event(p, "=CHECKED", &event->reply);
-        p->ready = true;
+        take_step(p);
+        break;
+    case SMTP_CLIENT_EV_LIVE:
+        write_event(p, "=LIVE", &event->reply);
+        take_step(p);
         break;
     case SMTP_CLIENT_EV_FAILED:
         assert_int_equal(pn_buf_printf(&p->trace, "=FAILED %s%s:", event->stage,

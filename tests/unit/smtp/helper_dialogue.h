@@ -8,6 +8,7 @@
 #include "postern/smtp/client.h"
 
 #define DIALOGUE_MAILS 8
+#define DIALOGUE_STEPS 12
 
 struct dialogue_mail {
     const char *sender;
@@ -20,6 +21,18 @@ struct dialogue_mail {
     unsigned notify;   /* of all */
 };
 
+/* One command of a live transaction: what is set. Given when the one before was answered. */
+struct dialogue_step {
+    const char *mail, *rcpt, *text;
+    bool data, reset, quit;
+    bool unfinished; /* the text is not ended */
+    unsigned flags;
+    uint64_t size;
+    enum mail_ret ret;
+    const char *envid, *orcpt;
+    unsigned notify;
+};
+
 /*
  * A line of a script begins with what it is: '<' the server's (CR LF is added), '~' the
  * same with a bare LF, '>' what the client sends in consequence, '=' what it reports.
@@ -28,6 +41,7 @@ struct dialogue {
     const char *name;
     const struct dialogue_mail *mails[DIALOGUE_MAILS]; /* up to the first NULL */
     const char *script;
+    struct dialogue_step live[DIALOGUE_STEPS]; /* before all mails */
     bool lmtp, tls, check, quit;
     unsigned window;      /* 0: 4 mails */
     size_t window_octets; /* 0: 1000 */

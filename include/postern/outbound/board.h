@@ -1,0 +1,56 @@
+/*
+ * outbound/board.h - what is known of each destination, for all threads.
+ *
+ * Main writes a destination's state as the scheduler tells it; whoever has spoken with it
+ * (probes, deliveries, pass-through) writes what its EHLO said. Workers read it at RCPT. One
+ * lock, held for a lookup; a destination that nobody has written is UNKNOWN.
+ */
+#ifndef POSTERN_OUTBOUND_BOARD_H
+#define POSTERN_OUTBOUND_BOARD_H
+
+#include "postern/base/buf.h"
+#include "postern/queue/queue.h"
+
+struct out_board;
+
+struct out_board_entry {
+    enum queue_state state;
+    bool parole; /* back from an outage: refusals prove nothing yet */
+    bool capabilities_known;
+    unsigned capabilities; /* enum smtp_capability, of the EHLO after STARTTLS */
+    uint64_t size_limit;   /* of SIZE; 0: none announced */
+};
+
+struct out_board *out_board_new(void);
+void out_board_free(struct out_board **board);
+
+struct out_board_entry out_board_get(struct out_board *board, struct pn_str destination);
+void out_board_set_state(struct out_board *board, struct pn_str destination,
+                         enum queue_state state, bool parole);
+void out_board_set_capabilities(struct out_board *board, struct pn_str destination,
+                                unsigned capabilities, uint64_t size_limit);
+
+/*
+ * Sessions that workers hold to a destination for pass-through and call-ahead, over all of
+ * them: taken before a session is opened, given back when it has ended. limit is the
+ * domain's `sessions`. Deliveries are counted by the scheduler, which asks how many are
+ * taken here and keeps to what is left.
+ */
+bool out_board_take_session(struct out_board *board, struct pn_str destination, unsigned limit);
+void out_board_give_session(struct out_board *board, struct pn_str destination);
+unsigned out_board_sessions(struct out_board *board, struct pn_str destination);
+/* How many workers cannot have the session that somebody waits for: idle ones are not to be
+ * kept. A worker says so once, and takes it back. */
+void out_board_want_session(struct out_board *board, struct pn_str destination, bool wanted);
+unsigned out_board_wanted(struct out_board *board, struct pn_str destination);
+
+/*
+ * A destination that is thought to be up gave nobody a session: whoever finds out says so,
+ * and main, who asks for doubts every second, has it probed. Those that are not asked for
+ * are kept once each.
+ */
+void out_board_doubt(struct out_board *board, struct pn_str destination);
+/* False: there are none. */
+bool out_board_next_doubt(struct out_board *board, struct pn_buf *out_destination);
+
+#endif

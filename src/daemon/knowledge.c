@@ -1,0 +1,162 @@
+/*
+ * daemon/knowledge.c - what is known of destinations and recipients, wired together.
+ *
+ * The board and the lists are shared by all workers; each worker asks by a verify of its
+ * own (worker.c), and the main loop has one for the operator's questions and the nightly
+ * warm-up.
+ */
+#include <stdio.h>
+
+#include "daemon_priv.h"
+#include "postern/base/mem.h"
+#include "postern/http/client.h"
+#include "postern/mail/address.h"
+#include "postern/policy/defer.h"
+#include "postern/tls/context.h"
+
+#define LISTS_PATH_MAX 4096
+#define WARM_UP_LIMIT  200 /* answers of a domain in one night */
+#define NIGHT_SECONDS  (6 * 3600)
+#define SECONDS_OF_DAY (24 * 3600)
+
+/* ---- libcurl on the main loop -------------------------------------------------------- */
+
+struct http_watch {
+    struct net_watch *watch;
+    void (*fn)(void *arg, unsigned events);
+    void *arg;
+};
+
+static void on_http(void *owner, unsigned events)
+{
+    struct http_watch *watch = owner;
+
+    watch->fn(watch->arg, events);
+}
+
+static void *http_watch(void *owner, int fd, unsigned events,
+                        void (*fn)(void *arg, unsigned events), void *arg)
+{
+    struct http_watch *watch = PN_NEW(struct http_watch);
+
+    watch->fn = fn;
+    watch->arg = arg;
+    watch->watch = net_watch_new(owner, fd, events, on_http, watch);
+    return watch;
+}
+
+static void http_change(void *handle, unsigned events)
+{
+    net_watch_set(((struct http_watch *)handle)->watch, events);
+}
+
+static void http_unwatch(void *handle)
+{
+    struct http_watch *watch = handle;
+
+    net_watch_free(&watch->watch);
+    free(watch);
+}
+
+_Static_assert((int)HTTP_READABLE == (int)NET_READABLE &&
+                   (int)HTTP_WRITABLE == (int)NET_WRITABLE,
+               "the two adapters name the same events");
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+void daemon_knowledge_open(struct daemon *daemon)
+{
+    static const struct http_watch_ops ops = {http_watch, http_change, http_unwatch};
+    struct loop *loop = net_loop_port(daemon->loop);
+    struct verify_lists_deps lists = {
+        .loop = loop,
+        .files = daemon->settings.files,
+        .crypto = tls_crypto(),
+        .log = &daemon->log,
+    };
+    struct verify_deps verify = {
+        .loop = loop,
+        .state = daemon->state_records,
+        .log = &daemon->log,
+    };
+    char path[LISTS_PATH_MAX];
+    uint64_t seed;
+
+    (void)snprintf(path, sizeof path, "%s/lists", daemon->settings.conf->spool);
+    daemon->lists_path = pn_strdup(path);
+    daemon->board = out_board_new();
+    tls_crypto()->ops->random(&seed, sizeof seed);
+    daemon->defer = policy_defer_new(seed);
+    daemon->http = http_client_new(loop, &ops, daemon->loop);
+    lists.path = daemon->lists_path;
+    lists.http = daemon->http;
+    tls_crypto()->ops->random(&lists.seed, sizeof lists.seed);
+    daemon->lists = verify_lists_new(&lists);
+    verify_lists_configure(daemon->lists,
+                           daemon_domain_files_table(daemon->settings.domain_files));
+    daemon->rates = verify_rates_new();
+    daemon->pool = out_pool_new(&daemon->out, daemon->board);
+    verify.pool = daemon->pool;
+    verify.board = daemon->board;
+    verify.lists = daemon->lists;
+    verify.rates = daemon->rates;
+    tls_crypto()->ops->random(&verify.seed, sizeof verify.seed);
+    daemon->verify = verify_new(&verify);
+}
+
+void daemon_knowledge_close(struct daemon *daemon)
+{
+    verify_free(&daemon->verify);
+    out_pool_free(&daemon->pool);
+    verify_rates_free(&daemon->rates);
+    verify_lists_free(&daemon->lists);
+    http_client_free(&daemon->http);
+    policy_defer_free(&daemon->defer);
+    out_board_free(&daemon->board);
+    free(daemon->lists_path);
+}
+
+bool daemon_knowledge_believes(void *daemon, const struct conf_domain *domain,
+                               struct pn_str address)
+{
+    struct daemon *d = daemon;
+    struct pn_str written = pn_str_sub(address, 0, pn_str_rfind(address, '@'));
+    struct state_answer answer;
+    struct pn_buf local;
+    bool believed = false;
+
+    pn_buf_init(&local, MAIL_ADDRESS_MAX);
+    if (verify_local(domain, written, &local)) {
+        struct pn_str name = pn_buf_str(&local);
+
+        believed =
+            verify_lists_find(d->lists, domain, name) == VERIFY_LIST_YES ||
+            (state_answer_peek(d->state_records, pn_str_z(domain->name), name, &answer) &&
+             answer.verdict == STATE_VALID);
+    }
+    pn_buf_fini(&local);
+    return believed;
+}
+
+/* Each domain has its second of the night (UTC), so that they do not all ask at once. */
+void daemon_knowledge_second(struct daemon *daemon)
+{
+    const struct domains *domains = daemon_domain_files_table(daemon->settings.domain_files);
+    int64_t second = net_loop_port(daemon->loop)->wall.ms / 1000 % SECONDS_OF_DAY;
+    size_t count = domains_count(domains), from, to;
+
+    if (second >= NIGHT_SECONDS) {
+        return;
+    }
+    from = count * (size_t)second / NIGHT_SECONDS;
+    to = count * ((size_t)second + 1) / NIGHT_SECONDS;
+    for (size_t i = from; i < to; i++) {
+        struct conf_domain *domain = (struct conf_domain *)(uintptr_t)domains_at(domains, i);
+
+        for (size_t w = 0; w < domain->recipients.count; w++) {
+            if (domain->recipients.words[w] == CONF_RECIPIENTS_CALL_AHEAD) {
+                verify_warm_up(daemon->verify, daemon->settings.conf, domain, WARM_UP_LIMIT);
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+/*
+ * board.c - what is known of each destination, for all threads.
+ *
+ * One table behind one lock. There are as many entries as destinations were ever
+ * configured, so none is taken out; what is handed out is a copy.
+ */
+#include "postern/outbound/board.h"
+
+#include "postern/base/assert.h"
+#include "postern/base/mem.h"
+
+#include <pthread.h>
+
+#define uthash_malloc(octets)  pn_alloc(octets)
+#define uthash_fatal(sentence) pn_assert_failed(sentence, __FILE__, __LINE__)
+#include <uthash.h>
+
+struct place {
+    char *destination;
+    struct out_board_entry entry;
+    unsigned sessions, wanted;
+    bool doubted;
+    struct place *next_doubt;
+    UT_hash_handle hh;
+};
+
+struct out_board {
+    pthread_mutex_t lock; /* guards what follows */
+    struct place *places; /* by destination */
+    struct place *doubts;
+};
+
+struct out_board *out_board_new(void)
+{
+    struct out_board *board = PN_NEW(struct out_board);
+
+    pn_assert(pthread_mutex_init(&board->lock, NULL) == 0);
+    return board;
+}
+
+void out_board_free(struct out_board **board)
+{
+    struct out_board *b = *board;
+    struct place *place;
+    struct place *next;
+
+    if (!b) {
+        return;
+    }
+    HASH_ITER (hh, b->places, place, next) {
+        HASH_DEL(b->places, place);
+        free(place->destination);
+        free(place);
+    }
+    pthread_mutex_destroy(&b->lock);
+    free(b);
+    *board = NULL;
+}
+
+/* With the lock held. */
+static struct place *find_place(const struct out_board *board, struct pn_str destination)
+{
+    struct place *place;
+
+    HASH_FIND(hh, board->places, destination.ptr, destination.len, place);
+    return place;
+}
+
+static struct place *make_place(struct out_board *board, struct pn_str destination)
+{
+    struct place *place = find_place(board, destination);
+
+    if (!place) {
+        place = PN_NEW(struct place);
+        place->destination = pn_strndup(destination);
+        HASH_ADD_KEYPTR(hh, board->places, place->destination, destination.len, place);
+    }
+    return place;
+}
+
+struct out_board_entry out_board_get(struct out_board *board, struct pn_str destination)
+{
+    struct out_board_entry entry = {.state = QUEUE_UNKNOWN};
+    const struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = find_place(board, destination);
+    if (place) {
+        entry = place->entry;
+    }
+    pthread_mutex_unlock(&board->lock);
+    return entry;
+}
+
+void out_board_set_state(struct out_board *board, struct pn_str destination,
+                         enum queue_state state, bool parole)
+{
+    struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = make_place(board, destination);
+    place->entry.state = state;
+    place->entry.parole = parole;
+    pthread_mutex_unlock(&board->lock);
+}
+
+void out_board_set_capabilities(struct out_board *board, struct pn_str destination,
+                                unsigned capabilities, uint64_t size_limit)
+{
+    struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = make_place(board, destination);
+    place->entry.capabilities_known = true;
+    place->entry.capabilities = capabilities;
+    place->entry.size_limit = size_limit;
+    pthread_mutex_unlock(&board->lock);
+}
+
+bool out_board_take_session(struct out_board *board, struct pn_str destination, unsigned limit)
+{
+    struct place *place;
+    bool taken;
+
+    pthread_mutex_lock(&board->lock);
+    place = make_place(board, destination);
+    taken = place->sessions < limit;
+    place->sessions += taken;
+    pthread_mutex_unlock(&board->lock);
+    return taken;
+}
+
+void out_board_give_session(struct out_board *board, struct pn_str destination)
+{
+    struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = find_place(board, destination);
+    pn_assert(place && place->sessions > 0);
+    place->sessions--;
+    pthread_mutex_unlock(&board->lock);
+}
+
+unsigned out_board_sessions(struct out_board *board, struct pn_str destination)
+{
+    const struct place *place;
+    unsigned sessions;
+
+    pthread_mutex_lock(&board->lock);
+    place = find_place(board, destination);
+    sessions = place ? place->sessions : 0;
+    pthread_mutex_unlock(&board->lock);
+    return sessions;
+}
+
+void out_board_want_session(struct out_board *board, struct pn_str destination, bool wanted)
+{
+    struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = make_place(board, destination);
+    pn_assert(wanted || place->wanted > 0);
+    place->wanted = wanted ? place->wanted + 1 : place->wanted - 1;
+    pthread_mutex_unlock(&board->lock);
+}
+
+unsigned out_board_wanted(struct out_board *board, struct pn_str destination)
+{
+    const struct place *place;
+    unsigned wanted;
+
+    pthread_mutex_lock(&board->lock);
+    place = find_place(board, destination);
+    wanted = place ? place->wanted : 0;
+    pthread_mutex_unlock(&board->lock);
+    return wanted;
+}
+
+void out_board_doubt(struct out_board *board, struct pn_str destination)
+{
+    struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = make_place(board, destination);
+    if (!place->doubted) {
+        place->doubted = true;
+        place->next_doubt = board->doubts;
+        board->doubts = place;
+    }
+    pthread_mutex_unlock(&board->lock);
+}
+
+bool out_board_next_doubt(struct out_board *board, struct pn_buf *out_destination)
+{
+    struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = board->doubts;
+    if (place) {
+        board->doubts = place->next_doubt;
+        place->doubted = false;
+    }
+    pthread_mutex_unlock(&board->lock);
+    pn_buf_clear(out_destination);
+    /* Places live as long as the board. */
+    return place && pn_buf_append_z(out_destination, place->destination) == 0;
+}

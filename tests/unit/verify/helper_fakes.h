@@ -1,0 +1,1 @@
+#include "../spool/helper_fakes.h"

@@ -1,0 +1,2 @@
+/* The virtual network of outbound's tests. */
+#include "../outbound/helper_world.c"

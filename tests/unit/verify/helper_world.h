@@ -1,0 +1,1 @@
+#include "../outbound/helper_world.h"
