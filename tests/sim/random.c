@@ -382,6 +382,10 @@ int main(int argc, char **argv)
             (void)fflush(stdout);
             failed++;
         }
+        if (i % 1000 == 999) {
+            printf("%llu seeds so far\n", (unsigned long long)i + 1);
+            (void)fflush(stdout);
+        }
     }
     printf("%llu seeds, %llu failed\n", (unsigned long long)count, (unsigned long long)failed);
     return failed == 0 ? 0 : 1;

@@ -78,6 +78,7 @@ size_t sim_mail_new(struct sim *sim, const char *sender, const char *recipients,
 void sim_mail_text(const struct sim_mail *mail, struct pn_buf *out)
 {
     struct pn_rand rand;
+    uint64_t bits = 0;
     char line[1000];
 
     pn_rand_init(&rand, mail->salt);
@@ -90,7 +91,8 @@ void sim_mail_text(const struct sim_mail *mail, struct pn_buf *out)
         size_t len = (size_t)pn_rand_below(&rand, pn_rand_below(&rand, 20) == 0 ? 990 : 72);
 
         for (size_t i = 0; i < len; i++) {
-            line[i] = (char)('!' + (int)pn_rand_below(&rand, 94));
+            bits = i % 10 == 0 ? pn_rand_next(&rand) : bits >> 6;
+            line[i] = (char)('!' + (int)(bits & 63));
         }
         if (len > 0 && pn_rand_below(&rand, 8) == 0) {
             line[0] = '.';
