@@ -77,6 +77,33 @@ static void test_broken_for_an_hour(void **state)
     sim_free(&sim);
 }
 
+/* It breaks in the middle of a drain: what was delivered is settled when it works again. */
+static void test_breaks_while_draining(void **state)
+{
+    struct sim *sim = begin(8, NULL);
+    uint64_t delivered;
+
+    (void)state;
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_submit_many(sim, "example.net", 2000, 10);
+    sim_run(sim, PN_MINUTES(2));
+    sim_reach(sim, HOST, SIM_UP);
+    while (sim_server(sim, HOST)->messages < 300) {
+        sim_run(sim, 50);
+    }
+    sim_store_break(sim, true);
+    sim_run(sim, PN_SECONDS(5));
+    delivered = sim_server(sim, HOST)->messages;
+    assert_in_range(delivered, 100, 1900);
+    sim_run(sim, PN_MINUTES(10));
+    assert_int_equal(sim_server(sim, HOST)->messages, delivered);
+    sim_store_break(sim, false);
+    sim_settle(sim, PN_MINUTES(5), true);
+    assert_int_equal(sim_delivered(sim), 2000);
+    assert_int_equal(sim_duplicates(sim), 0);
+    sim_free(&sim);
+}
+
 static void test_full_and_room_again(void **state)
 {
     struct sim *sim = begin(3, NULL);
@@ -228,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fails_while_accepting),
         cmocka_unit_test(test_broken_for_an_hour),
+        cmocka_unit_test(test_breaks_while_draining),
         cmocka_unit_test(test_full_and_room_again),
         cmocka_unit_test(test_slow_disk),
         cmocka_unit_test(test_stop_under_load),
