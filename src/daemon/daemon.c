@@ -448,9 +448,8 @@ static int open_all(struct daemon *daemon, struct pn_err *err)
 static void close_all(struct daemon *daemon)
 {
     for (size_t i = 0; i < daemon->worker_count; i++) {
-        daemon_worker_free(&daemon->workers[i]);
+        daemon_worker_end(daemon->workers[i]);
     }
-    free(daemon->workers);
     if (daemon->admin) {
         daemon_api_close(daemon);
     }
@@ -465,6 +464,10 @@ static void close_all(struct daemon *daemon)
                          queue_clock_now(&daemon->clock, net_loop_port(daemon->loop)->now));
     }
     daemon_stores_close(daemon);
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        daemon_worker_free(&daemon->workers[i]);
+    }
+    free(daemon->workers);
     net_directory_watch_free(&daemon->domains_watch);
     if (daemon->resolver) {
         dns_resolver_free(&daemon->resolver);

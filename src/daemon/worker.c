@@ -235,6 +235,7 @@ struct daemon_worker *daemon_worker_new(const struct daemon_worker_deps *deps,
     worker->resolver = daemon_resolver_new(worker->loop, settings->conf, err);
     if (!worker->resolver || bind_listeners(worker, settings->conf, err) != 0) {
         pn_err_wrap(err, "worker %zu", number);
+        daemon_worker_end(worker);
         daemon_worker_free(&worker);
         return NULL;
     }
@@ -372,19 +373,21 @@ void daemon_worker_stop(struct daemon_worker *worker)
     }
 }
 
+void daemon_worker_end(struct daemon_worker *worker)
+{
+    if (worker->runs) {
+        net_loop_stop(worker->loop);
+        pthread_join(worker->thread, NULL);
+        worker->runs = false;
+    } else {
+        drop(worker);
+    }
+}
+
 void daemon_worker_free(struct daemon_worker **worker)
 {
     struct daemon_worker *w = *worker;
 
-    if (!w) {
-        return;
-    }
-    if (w->runs) {
-        net_loop_stop(w->loop);
-        pthread_join(w->thread, NULL);
-    } else {
-        drop(w);
-    }
     net_loop_free(&w->loop);
     tls_context_unref(&w->client);
     free(w->own);

@@ -47,7 +47,9 @@ void daemon_worker_configure(struct daemon_worker *worker,
                              const struct daemon_settings *settings);
 void daemon_worker_stop(struct daemon_worker *worker);
 
-/* Ends the thread, whatever is still open on it, and frees. */
+/* Ends the thread, whatever is still open on it. */
+void daemon_worker_end(struct daemon_worker *worker);
+/* After its end, and after the stores are closed: they may still post to its loop. */
 void daemon_worker_free(struct daemon_worker **worker);
 
 /* The resolver of a loop, on the system's servers or those of the configuration. */
