@@ -98,11 +98,9 @@ static void leave(struct spool_draft *draft)
     }
     pn_buf_fini(&draft->chunk); /* while the store is failed, this may wait for long */
     pn_arena_reset(&draft->arena);
-    draft->write = (struct store_write){.apply = apply_erase,
-                                        .on_done = on_erased,
-                                        .loop = draft->loop,
-                                        .must = true,
-                                        .lazy = true};
+    /* Answered on the writer's thread: the draft's loop may have ended by then. */
+    draft->write = (struct store_write){
+        .apply = apply_erase, .on_done = on_erased, .must = true, .lazy = true};
     store_submit(draft->spool->store, &draft->write);
 }
 
