@@ -407,6 +407,7 @@ static void on_second(struct pn_timer *timer)
     pause_if_broken(deliver);
     deliver_share_second(deliver);
     take_doubts(deliver);
+    deliver_parked_second(deliver);
     loop_timer_after(deliver->deps.out->loop, timer, PN_SECONDS(1));
     deliver_soon(deliver);
 }

@@ -89,6 +89,8 @@ void deliver_expire(struct deliver *deliver, struct pn_str queue, const struct q
 /* probe.c */
 void deliver_probe(struct deliver *deliver, struct pn_str destination, struct pn_str queue);
 void deliver_probes_drop(struct deliver *deliver);
+/* parked.c: called every second. */
+void deliver_parked_second(struct deliver *deliver);
 
 /* A session that is open, as the main loop sees it. */
 struct deliver_slot {
@@ -127,7 +129,8 @@ struct deliver {
     void *started_owner;
     deliver_stopped_fn *on_stopped;
     void *stopped_owner;
-    size_t pending; /* requests to the spool that will be answered */
+    int64_t parked_again_ms; /* when parked recipients are looked through again */
+    size_t pending;          /* requests to the spool that will be answered */
 };
 
 /* share.c: what others learn of delivery, and sessions that are shared with them. */

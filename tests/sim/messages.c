@@ -315,6 +315,20 @@ static void test_expires(void **state)
     assert_true(sim_mail(sim, number)->recipients[0].parked);
 }
 
+/* What is parked is kept for 30 days from its arrival, and no longer. */
+static void test_parked_goes(void **state)
+{
+    struct sim *sim = *state;
+
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_submit(sim, "a@here.example", "b@example.net");
+    sim_run(sim, PN_DAYS(29) + PN_HOURS(22));
+    assert_int_equal(sim_parked(sim, "example.net"), 1);
+    sim_run(sim, PN_HOURS(4));
+    assert_int_equal(sim_parked(sim, "example.net"), 0);
+    assert_int_equal(sim_logged(sim, PN_EV_PARKED_GONE), 1);
+}
+
 /* A lookup that fails says nothing about the domain: the mail waits. */
 static void test_dns_fails(void **state)
 {
@@ -495,6 +509,7 @@ int main(void)
         TEST(test_lmtp),
         TEST(test_refuses_text),
         TEST(test_expires),
+        TEST(test_parked_goes),
         TEST(test_dns_fails),
         TEST(test_failover),
         TEST(test_domain_removed),
