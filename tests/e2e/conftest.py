@@ -11,6 +11,15 @@ def domain(port, **options):
     return settings
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays_behind():
+    yield
+    while Relay.started:
+        relay = Relay.started.pop()
+        if relay.running():
+            relay.kill()
+
+
 @pytest.fixture
 def primary():
     server = Primary()

@@ -63,6 +63,8 @@ class Relay:
     An option whose value is None is left at the product's own default.
     """
 
+    started = []  # conftest.py ends those that a failed test leaves behind
+
     def __init__(self, directory, options=None, domains=None, wrap=None, spool=None):
         self.directory = pathlib.Path(directory)
         self.spool = pathlib.Path(spool or self.directory / "spool")
@@ -114,6 +116,7 @@ class Relay:
                 stdin=subprocess.DEVNULL,
                 env=environment,
             )
+        self.started.append(self)
         if wait:
             wait_for(self.answers, f"posternd is up\n{self.log()[-2000:]}")
         return self
