@@ -141,6 +141,8 @@ static void fill_gauges(const struct admin *admin, double gauges[STATS_GAUGE_COU
     gauges[STATS_GAUGE_DESTINATIONS_UP] = (double)(totals.destinations_by_state[QUEUE_UP] +
                                                    totals.destinations_by_state[QUEUE_RAMP]);
     gauges[STATS_GAUGE_DESTINATIONS_DOWN] = (double)totals.destinations_by_state[QUEUE_DOWN];
+    gauges[STATS_GAUGE_DESTINATIONS_STOPPED] =
+        (double)totals.destinations_by_state[QUEUE_STOPPED];
     gauges[STATS_GAUGE_DESTINATIONS_HELD] = (double)totals.destinations_by_state[QUEUE_HELD];
     gauges[STATS_GAUGE_DOMAINS] = (double)domains_count(view.domains);
     gauges[STATS_GAUGE_DOMAINS_BROKEN] = (double)broken;
