@@ -1,12 +1,30 @@
 /*
- * generate.c - writes what is made of the option table: sample files and manual pages.
+ * generate.c - writes what is made of tables: sample files and manual pages.
  *
- *   generate sample|domain-sample|man|domain-man
+ *   generate sample|domain-sample|man|domain-man|metrics-man
  */
 #include "postern/conf/conf.h"
+#include "postern/stats/counters.h"
 
 #include <stdio.h>
 #include <string.h>
+
+static int write_metrics_man(struct pn_buf *out)
+{
+    static const char head[] =
+        ".TH POSTERN-METRICS 7 2026-11-21 Postern\n"
+        ".SH NAME\npostern\\-metrics \\- what Postern tells Prometheus\n"
+        ".SH DESCRIPTION\n"
+        "The admin API answers GET /metrics on its unix socket in Prometheus' text format, "
+        "and\n"
+        ".B postern metrics\nprints the same.\nCounters begin at zero with each start.\n"
+        ".SH METRICS\n";
+    static const char tail[] = ".SH SEE ALSO\n.BR postern (1),\n.BR postern-admin (7)\n";
+    int failed = pn_buf_append_z(out, head);
+
+    failed = failed ? failed : stats_write_man(out);
+    return failed ? failed : pn_buf_append_z(out, tail);
+}
 
 static const struct {
     const char *name;
@@ -16,6 +34,7 @@ static const struct {
     {"domain-sample", conf_write_domain_sample},
     {"man", conf_write_man},
     {"domain-man", conf_write_domain_man},
+    {"metrics-man", write_metrics_man},
 };
 
 int main(int argc, char **argv)
@@ -34,7 +53,8 @@ int main(int argc, char **argv)
         }
     }
     if (status == 2) {
-        (void)fprintf(stderr, "usage: generate sample|domain-sample|man|domain-man\n");
+        (void)fprintf(stderr,
+                      "usage: generate sample|domain-sample|man|domain-man|metrics-man\n");
     }
     pn_buf_fini(&out);
     return status;
