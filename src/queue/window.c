@@ -583,7 +583,13 @@ void queue_window_result(struct queue *queue, struct queue_lane *lane,
         entry->job.last_try_ms < lane->work->flush_start_ms) {
         lane->work->flush_left--;
     }
-    if (entry->state == QUEUE_ENTRY_TAKEN_GONE) {
+    if (entry->state == QUEUE_ENTRY_TAKEN_GONE && entry->beside.due_ms != QUEUE_DUE_NEVER &&
+        verdict != QUEUE_UNTRIED && verdict != QUEUE_GONE) {
+        /* The operator has moved it meanwhile: the spool settles it under its new key. */
+        entry->job = entry->beside;
+        entry->beside.due_ms = QUEUE_DUE_NEVER;
+        move(queue, entry, QUEUE_ENTRY_SETTLING);
+    } else if (entry->state == QUEUE_ENTRY_TAKEN_GONE) {
         release(queue, entry);
     } else if (entry->state == QUEUE_ENTRY_TAKEN && verdict == QUEUE_UNTRIED) {
         put_back(queue, entry);

@@ -5,8 +5,11 @@
  * a call; it is lazy, since a crash before its sync delivers twice and loses nothing, and
  * it must be written, since it is the only witness of a delivery.
  *
- * A settlement finds its job under the key that it was loaded from. When the job is not
- * there any more, an operator was quicker, or this is the second time: then it is done.
+ * A settlement finds its job under the key that it was loaded from. When it is not there any
+ * more, an operator has moved or deleted it, or this is the second time. A job that was moved
+ * (held, or tried again) while it was under way is settled where it is now, or it would be
+ * delivered twice; but only when it has as many recipients as before, because parked ones
+ * that were released into it have not been tried.
  */
 #include "spool_priv.h"
 
@@ -67,7 +70,8 @@ static void park(struct spool *spool, struct store_batch *batch,
     spool_change_put_parked(spool, batch, at->queue, &at->id);
 }
 
-/* Those that stay are tried again under the new due time. */
+/* Those that stay are tried again under the new due time; what the operator has put on hold
+ * meanwhile stays held. */
 static void keep(struct spool *spool, struct store_batch *batch,
                  const struct spool_settlement *settlement)
 {
@@ -75,11 +79,12 @@ static void keep(struct spool *spool, struct store_batch *batch,
     struct spool_places *places = &spool->writer.message.jobs;
     struct spool_job_key to = settlement->key;
     size_t place = spool_places_find(places, to.queue);
+    unsigned held = record->job.flags & QUEUE_JOB_HELD;
 
-    to.due_ms = settlement->job.due_ms;
+    to.due_ms = held ? QUEUE_DUE_NEVER : settlement->job.due_ms;
     record->job.attempts = settlement->job.attempts;
     record->job.last_try_ms = settlement->job.last_try_ms;
-    record->job.flags = settlement->job.flags;
+    record->job.flags = settlement->job.flags | held;
     record->last_reply = settlement->last_reply;
     record->recipients.count = 0;
     for (size_t i = 0; i < settlement->stay_count; i++) {
@@ -95,15 +100,46 @@ static void keep(struct spool *spool, struct store_batch *batch,
     }
 }
 
-static void settle_one(struct spool *spool, struct store_batch *batch,
-                       const struct spool_settlement *settlement)
+/* Finds the job, and corrects the key when it has been moved. */
+static enum spool_found find_job(struct spool *spool, struct store_batch *batch,
+                                 struct spool_settlement *settlement)
 {
     struct spool_places *places = &spool->writer.message.jobs;
-    const struct spool_job_key *at = &settlement->key;
+    struct spool_job_key *at = &settlement->key;
+    enum spool_found found = spool_change_find_job(spool, batch, at);
+    size_t place;
+
+    if (found != SPOOL_MISSING || settlement->recipient_count == 0 ||
+        spool_change_find_message(spool, batch, &at->id) != SPOOL_FOUND) {
+        return found;
+    }
+    place = spool_places_find(places, at->queue);
+    if (place == places->count) {
+        return SPOOL_MISSING;
+    }
+    at->due_ms = places->items[place].due_ms;
+    found = spool_change_find_job(spool, batch, at);
+    if (found == SPOOL_FOUND &&
+        spool->writer.job.recipients.count != settlement->recipient_count) {
+        return SPOOL_MISSING;
+    }
+    if (found == SPOOL_FOUND && (spool->writer.job.job.flags & QUEUE_JOB_HELD)) {
+        settlement->job.due_ms = QUEUE_DUE_NEVER;
+        settlement->job.flags |= QUEUE_JOB_HELD;
+    }
+    return found;
+}
+
+static void settle_one(struct spool *spool, struct store_batch *batch,
+                       const struct spool_settlement *asked)
+{
+    struct spool_places *places = &spool->writer.message.jobs;
+    struct spool_settlement settlement = *asked;
+    const struct spool_job_key *at = &settlement.key;
     enum spool_found message, job;
     size_t place;
 
-    job = spool_change_find_job(spool, batch, at);
+    job = find_job(spool, batch, &settlement);
     if (job == SPOOL_MISSING) {
         return;
     }
@@ -112,12 +148,12 @@ static void settle_one(struct spool *spool, struct store_batch *batch,
         return; /* kept as it is: whoever reads it next reports the damage */
     }
     spool_change_drop_job(spool, batch, at);
-    if (settlement->parked_count > 0) {
-        park(spool, batch, settlement);
+    if (settlement.parked_count > 0) {
+        park(spool, batch, &settlement);
     }
     place = spool_places_find(places, at->queue);
-    if (settlement->stay_count > 0) {
-        keep(spool, batch, settlement);
+    if (settlement.stay_count > 0) {
+        keep(spool, batch, &settlement);
     } else if (place < places->count) {
         spool_places_remove(places, place);
     }
