@@ -95,7 +95,7 @@ static int replace_old(const char *path, const struct sockaddr_un *address, stru
 
 static int open_up(int fd, const char *path, const char *group, struct pn_err *err)
 {
-    gid_t gid;
+    gid_t gid = 0;
     int result;
 
     if (*group) {
