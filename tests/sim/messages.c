@@ -257,6 +257,14 @@ static const char *lmtp_fates(void *owner, struct sim_server *server, enum sim_v
                                                : NULL;
 }
 
+static const char *pick_later(void *owner, struct sim_server *server, enum sim_verb verb,
+                              struct pn_str arg)
+{
+    (void)owner;
+    (void)server;
+    return verb == SIM_RCPT && pn_str_starts(arg, PN_STR("later")) ? "450 4.2.0 Later" : NULL;
+}
+
 /* LMTP: each recipient's own reply comes after the text. */
 static void test_lmtp(void **state)
 {
@@ -461,6 +469,28 @@ static void test_held(void **state)
     sim_settle(sim, PN_MINUTES(1), true);
 }
 
+/* Held while it is on its way: what is delivered is done, what is not stays held. */
+static void test_hold_in_flight(void **state)
+{
+    struct sim *sim = *state;
+    size_t number = sim_mail_new(sim, "a@here.example", "b@example.net later@example.net", 500);
+
+    sim_server(sim, HOST)->on_verb = pick_later;
+    sim_server(sim, HOST)->delays_ms[SIM_DOT] = 5000;
+    sim_send(sim, number, 1, NULL);
+    sim_run(sim, PN_SECONDS(2));
+    sim_verb(sim, SPOOL_HOLD, "example.net");
+    sim_run(sim, PN_HOURS(3));
+    assert_int_equal(sim_mail(sim, number)->recipients[0].delivered, 1);
+    assert_int_equal(sim_mail(sim, number)->recipients[1].delivered, 0);
+    assert_int_equal(sim_waiting(sim), 1);
+    sim_server(sim, HOST)->on_verb = NULL;
+    sim_verb(sim, SPOOL_RELEASE, "example.net");
+    sim_settle(sim, PN_MINUTES(1), true);
+    assert_int_equal(sim_delivered(sim), 1);
+    assert_int_equal(sim_duplicates(sim), 0);
+}
+
 /* Whatever the primary offers, and however long it takes, what arrives is what was sent. */
 static void test_capabilities(void **state)
 {
@@ -515,6 +545,7 @@ int main(void)
         TEST(test_domain_removed),
         TEST(test_shared_primary),
         TEST(test_held),
+        TEST(test_hold_in_flight),
         TEST(test_capabilities),
     };
 

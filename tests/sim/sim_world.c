@@ -219,7 +219,7 @@ static void on_started(void *owner, int status)
     }
     if (status != 0) {
         sim_note(daemon->sim, "the daemon cannot start (%d)", status);
-        daemon->sim->disk.restart_ms = 30000; /* by the service manager */
+        daemon->sim->disk.restart_ms = PN_MINUTES(10); /* by somebody, later */
         daemon->sim->cut_now = true;
         return;
     }
