@@ -123,10 +123,6 @@ static enum spool_found find_job(struct spool *spool, struct store_batch *batch,
         spool->writer.job.recipients.count != settlement->recipient_count) {
         return SPOOL_MISSING;
     }
-    if (found == SPOOL_FOUND && (spool->writer.job.job.flags & QUEUE_JOB_HELD)) {
-        settlement->job.due_ms = QUEUE_DUE_NEVER;
-        settlement->job.flags |= QUEUE_JOB_HELD;
-    }
     return found;
 }
 
