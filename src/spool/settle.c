@@ -7,9 +7,9 @@
  *
  * A settlement finds its job under the key that it was loaded from. When it is not there any
  * more, an operator has moved or deleted it, or this is the second time. A job that was moved
- * (held, or tried again) while it was under way is settled where it is now, or it would be
- * delivered twice; but only when it has as many recipients as before, because parked ones
- * that were released into it have not been tried.
+ * (held, tried again, or joined by parked recipients that were released) while it was under
+ * way is settled where it is now, or it would be delivered twice. Who was tried and does not
+ * stay leaves it; who joined it meanwhile has not been tried, and stays as the operator wants.
  */
 #include "spool_priv.h"
 
@@ -70,10 +70,50 @@ static void park(struct spool *spool, struct store_batch *batch,
     spool_change_put_parked(spool, batch, at->queue, &at->id);
 }
 
-/* Those that stay are tried again under the new due time; what the operator has put on hold
- * meanwhile stays held. */
+static bool has(const struct mail_recipient *list, size_t count, struct pn_str address)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (pn_str_eq(list[i].address, address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void replace_by_stay(struct spool_recipients *recipients,
+                            const struct spool_settlement *settlement)
+{
+    recipients->count = 0;
+    for (size_t i = 0; i < settlement->stay_count; i++) {
+        const struct spool_parked_recipient recipient = {.recipient = settlement->stay[i]};
+
+        spool_recipients_add(recipients, &recipient);
+    }
+}
+
+/* Of a job that was moved; true when some in it have not been tried. */
+static bool strike_tried(struct spool_recipients *recipients,
+                         const struct spool_settlement *settlement)
+{
+    size_t kept = 0;
+    bool untried = false;
+
+    for (size_t i = 0; i < recipients->count; i++) {
+        struct pn_str address = recipients->items[i].recipient.address;
+        bool tried = has(settlement->tried, settlement->tried_count, address);
+
+        if (!tried || has(settlement->stay, settlement->stay_count, address)) {
+            recipients->items[kept++] = recipients->items[i];
+            untried = untried || !tried;
+        }
+    }
+    recipients->count = kept;
+    return untried;
+}
+
+/* Puts the job back under its new due time; what the operator has held stays held. */
 static void keep(struct spool *spool, struct store_batch *batch,
-                 const struct spool_settlement *settlement)
+                 const struct spool_settlement *settlement, int64_t due_ms)
 {
     struct spool_job_record *record = &spool->writer.job;
     struct spool_places *places = &spool->writer.message.jobs;
@@ -81,17 +121,11 @@ static void keep(struct spool *spool, struct store_batch *batch,
     size_t place = spool_places_find(places, to.queue);
     unsigned held = record->job.flags & QUEUE_JOB_HELD;
 
-    to.due_ms = held ? QUEUE_DUE_NEVER : settlement->job.due_ms;
+    to.due_ms = held ? QUEUE_DUE_NEVER : due_ms;
     record->job.attempts = settlement->job.attempts;
     record->job.last_try_ms = settlement->job.last_try_ms;
     record->job.flags = settlement->job.flags | held;
     record->last_reply = settlement->last_reply;
-    record->recipients.count = 0;
-    for (size_t i = 0; i < settlement->stay_count; i++) {
-        const struct spool_parked_recipient recipient = {.recipient = settlement->stay[i]};
-
-        spool_recipients_add(&record->recipients, &recipient);
-    }
     spool_change_put_job(spool, batch, &to);
     if (place < places->count) {
         places->items[place].due_ms = to.due_ms;
@@ -102,14 +136,14 @@ static void keep(struct spool *spool, struct store_batch *batch,
 
 /* Finds the job, and corrects the key when it has been moved. */
 static enum spool_found find_job(struct spool *spool, struct store_batch *batch,
-                                 struct spool_settlement *settlement)
+                                 const struct spool_settlement *settlement,
+                                 struct spool_job_key *at)
 {
     struct spool_places *places = &spool->writer.message.jobs;
-    struct spool_job_key *at = &settlement->key;
     enum spool_found found = spool_change_find_job(spool, batch, at);
     size_t place;
 
-    if (found != SPOOL_MISSING || settlement->recipient_count == 0 ||
+    if (found != SPOOL_MISSING || settlement->tried_count == 0 ||
         spool_change_find_message(spool, batch, &at->id) != SPOOL_FOUND) {
         return found;
     }
@@ -118,42 +152,38 @@ static enum spool_found find_job(struct spool *spool, struct store_batch *batch,
         return SPOOL_MISSING;
     }
     at->due_ms = places->items[place].due_ms;
-    found = spool_change_find_job(spool, batch, at);
-    if (found == SPOOL_FOUND &&
-        spool->writer.job.recipients.count != settlement->recipient_count) {
-        return SPOOL_MISSING;
-    }
-    return found;
+    return spool_change_find_job(spool, batch, at);
 }
 
 static void settle_one(struct spool *spool, struct store_batch *batch,
-                       const struct spool_settlement *asked)
+                       const struct spool_settlement *settlement)
 {
     struct spool_places *places = &spool->writer.message.jobs;
-    struct spool_settlement settlement = *asked;
-    const struct spool_job_key *at = &settlement.key;
-    enum spool_found message, job;
+    struct spool_recipients *recipients = &spool->writer.job.recipients;
+    struct spool_job_key at = settlement->key;
+    enum spool_found job = find_job(spool, batch, settlement, &at);
+    int64_t due_ms = settlement->job.due_ms;
     size_t place;
 
-    job = find_job(spool, batch, &settlement);
-    if (job == SPOOL_MISSING) {
-        return;
+    if (job != SPOOL_FOUND || spool_change_find_message(spool, batch, &at.id) != SPOOL_FOUND) {
+        return; /* gone; or kept as it is: whoever reads it next reports the damage */
     }
-    message = spool_change_find_message(spool, batch, &at->id);
-    if (message != SPOOL_FOUND || job == SPOOL_BAD) {
-        return; /* kept as it is: whoever reads it next reports the damage */
+    spool_change_drop_job(spool, batch, &at);
+    if (at.due_ms == settlement->key.due_ms) {
+        replace_by_stay(recipients, settlement);
+    } else if (strike_tried(recipients, settlement)) {
+        due_ms = at.due_ms;
     }
-    spool_change_drop_job(spool, batch, at);
-    if (settlement.parked_count > 0) {
-        park(spool, batch, &settlement);
+    if (settlement->parked_count > 0) {
+        park(spool, batch, settlement);
     }
-    place = spool_places_find(places, at->queue);
-    if (settlement.stay_count > 0) {
-        keep(spool, batch, &settlement);
+    place = spool_places_find(places, at.queue);
+    if (recipients->count > 0) {
+        keep(spool, batch, settlement, due_ms);
     } else if (place < places->count) {
         spool_places_remove(places, place);
     }
-    spool_change_keep_message(spool, batch, &at->id);
+    spool_change_keep_message(spool, batch, &at.id);
 }
 
 static void apply_settle(struct store_write *write, struct store_batch *batch)
@@ -202,6 +232,7 @@ static void copy_settlement(struct pn_arena *arena, const struct spool_settlemen
                             struct spool_settlement *to)
 {
     struct mail_recipient *stay = allocate(arena, from->stay_count, sizeof *stay);
+    struct mail_recipient *tried = allocate(arena, from->tried_count, sizeof *tried);
     struct spool_parked_recipient *parked = allocate(arena, from->parked_count, sizeof *parked);
 
     *to = *from;
@@ -210,11 +241,15 @@ static void copy_settlement(struct pn_arena *arena, const struct spool_settlemen
     for (size_t i = 0; i < from->stay_count; i++) {
         copy_recipient(arena, &from->stay[i], &stay[i]);
     }
+    for (size_t i = 0; i < from->tried_count; i++) {
+        copy(arena, from->tried[i].address, SIZE_MAX, &tried[i].address);
+    }
     for (size_t i = 0; i < from->parked_count; i++) {
         copy_recipient(arena, &from->parked[i].recipient, &parked[i].recipient);
         copy(arena, from->parked[i].reason, SPOOL_REPLY_MAX, &parked[i].reason);
     }
     to->stay = stay;
+    to->tried = tried;
     to->parked = parked;
 }
 
