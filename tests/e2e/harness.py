@@ -217,7 +217,10 @@ class Raw:
         """One whole reply as text; "" when the connection has ended."""
         lines = []
         while True:
-            line = self.file.readline()
+            try:
+                line = self.file.readline()
+            except ConnectionError:
+                line = b""
             if not line:
                 return "".join(lines)
             lines.append(line.decode("latin-1"))
