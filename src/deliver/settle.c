@@ -169,7 +169,8 @@ static bool account_open(struct deliver *deliver, uint64_t session, struct accou
     account->parked = pn_alloc_array(message->recipient_count, sizeof *account->parked);
     *settlement = (struct spool_settlement){
         .key = {.queue = result->queue, .due_ms = result->job.due_ms, .id = result->job.id},
-        .recipient_count = message->recipient_count,
+        .tried = message->recipients,
+        .tried_count = message->recipient_count,
         .stay = account->stay,
         .job = decision.job,
         .parked = account->parked,

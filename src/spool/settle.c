@@ -70,8 +70,14 @@ static void park(struct spool *spool, struct store_batch *batch,
     spool_change_put_parked(spool, batch, at->queue, &at->id);
 }
 
-static bool has(const struct mail_recipient *list, size_t count, struct pn_str address)
+/* Is the address in the list? Both are in one order as a rule: *next is where to look first. */
+static bool has(const struct mail_recipient *list, size_t count, size_t *next,
+                struct pn_str address)
 {
+    if (*next < count && pn_str_eq(list[*next].address, address)) {
+        (*next)++;
+        return true;
+    }
     for (size_t i = 0; i < count; i++) {
         if (pn_str_eq(list[i].address, address)) {
             return true;
@@ -91,18 +97,18 @@ static void replace_by_stay(struct spool_recipients *recipients,
     }
 }
 
-/* Of a job that was moved; true when some in it have not been tried. */
+/* Of a job that may have been joined by others; true when some have not been tried. */
 static bool strike_tried(struct spool_recipients *recipients,
                          const struct spool_settlement *settlement)
 {
-    size_t kept = 0;
+    size_t kept = 0, next_tried = 0, next_stay = 0;
     bool untried = false;
 
     for (size_t i = 0; i < recipients->count; i++) {
         struct pn_str address = recipients->items[i].recipient.address;
-        bool tried = has(settlement->tried, settlement->tried_count, address);
+        bool tried = has(settlement->tried, settlement->tried_count, &next_tried, address);
 
-        if (!tried || has(settlement->stay, settlement->stay_count, address)) {
+        if (!tried || has(settlement->stay, settlement->stay_count, &next_stay, address)) {
             recipients->items[kept++] = recipients->items[i];
             untried = untried || !tried;
         }
@@ -169,7 +175,7 @@ static void settle_one(struct spool *spool, struct store_batch *batch,
         return; /* gone; or kept as it is: whoever reads it next reports the damage */
     }
     spool_change_drop_job(spool, batch, &at);
-    if (at.due_ms == settlement->key.due_ms) {
+    if (settlement->tried_count == 0) {
         replace_by_stay(recipients, settlement);
     } else if (strike_tried(recipients, settlement)) {
         due_ms = at.due_ms;

@@ -194,9 +194,11 @@ struct spool_parked_recipient {
  */
 struct spool_settlement {
     struct spool_job_key key;
-    /* So many had the job when it was loaded: an operator who has moved it since does not
-     * undo what was delivered. 0: it is settled under `key` or not at all. */
-    size_t recipient_count;
+    /* All that the job had when it was loaded: an operator who has moved it since, or has
+     * released parked recipients into it, does not undo what was delivered. None: it is
+     * settled under `key` or not at all. */
+    const struct mail_recipient *tried;
+    size_t tried_count;
     const struct mail_recipient *stay;
     size_t stay_count;
     struct queue_job job; /* of those that stay: due, attempts, last try, flags */
