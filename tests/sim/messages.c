@@ -491,6 +491,39 @@ static void test_hold_in_flight(void **state)
     assert_int_equal(sim_duplicates(sim), 0);
 }
 
+static const char *pick_bad_or_later(void *owner, struct sim_server *server, enum sim_verb verb,
+                                     struct pn_str arg)
+{
+    const char *said = refuse_bad(owner, server, verb, arg);
+
+    return said ? said : pick_later(owner, server, verb, arg);
+}
+
+/* A parked recipient is released into a job that is under way: each is delivered once. */
+static void test_release_into_flight(void **state)
+{
+    struct sim *sim = *state;
+    size_t number =
+        sim_mail_new(sim, "a@here.example", "bad@example.net later@example.net", 500);
+    const struct sim_recipient *recipients = sim_mail(sim, number)->recipients;
+
+    sim_server(sim, HOST)->on_verb = pick_bad_or_later;
+    sim_send(sim, number, 1, NULL);
+    sim_run(sim, PN_MINUTES(2));
+    assert_int_equal(sim_parked(sim, "example.net"), 1);
+    sim_server(sim, HOST)->on_verb = NULL;
+    sim_server(sim, HOST)->delays_ms[SIM_DOT] = PN_MINUTES(5);
+    sim_run(sim, PN_MINUTES(4)); /* the second try waits for its reply */
+    assert_int_equal(recipients[1].delivered, 1);
+    assert_int_equal(sim_waiting(sim), 1);
+    sim_verb(sim, SPOOL_RELEASE, "example.net");
+    sim_settle(sim, PN_HOURS(1), true);
+    assert_int_equal(recipients[0].delivered, 1);
+    assert_int_equal(recipients[1].delivered, 1);
+    assert_int_equal(sim_parked(sim, "example.net"), 0);
+    assert_int_equal(sim_duplicates(sim), 0);
+}
+
 /* Whatever the primary offers, and however long it takes, what arrives is what was sent. */
 static void test_capabilities(void **state)
 {
@@ -546,6 +579,7 @@ int main(void)
         TEST(test_shared_primary),
         TEST(test_held),
         TEST(test_hold_in_flight),
+        TEST(test_release_into_flight),
         TEST(test_capabilities),
     };
 
