@@ -59,6 +59,30 @@ static json_t *word_order(const char *words, const struct conf_order *order)
     return list;
 }
 
+static json_t *word_set(const char *words, unsigned bits)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; bits >> i != 0; i++) {
+        if (bits >> i & 1) {
+            pn_assert(json_array_append_new(list, word(words, i)) == 0);
+        }
+    }
+    return list;
+}
+
+static json_t *rate(const struct conf_rate *limit)
+{
+    struct pn_buf text;
+    json_t *json;
+
+    pn_buf_init(&text, 64);
+    pn_assert(conf_rate_format(limit, &text) == 0);
+    json = admin_json_text(pn_buf_str(&text));
+    pn_buf_fini(&text);
+    return json;
+}
+
 #define JSON_STRING(d, name, words)   admin_json_text(pn_str_z((d)->name))
 #define JSON_STRINGS(d, name, words)  text_list(&(d)->name)
 #define JSON_DURATION(d, name, words) duration((d)->name##_ms)
@@ -66,7 +90,9 @@ static json_t *word_order(const char *words, const struct conf_order *order)
 #define JSON_NUMBER(d, name, words)   json_integer((d)->name)
 #define JSON_BOOL(d, name, words)     json_boolean((d)->name)
 #define JSON_WORD(d, name, words)     word(words, (unsigned)(d)->name)
+#define JSON_WORDS(d, name, words)    word_set(words, (d)->name)
 #define JSON_ORDER(d, name, words)    word_order(words, &(d)->name)
+#define JSON_RATE(d, name, words)     rate(&(d)->name)
 
 json_t *admin_domain_options(const struct conf_domain *domain)
 {

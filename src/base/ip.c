@@ -126,6 +126,11 @@ static struct pn_net make_net(const struct pn_ip *ip, uint8_t bits)
     return net;
 }
 
+bool pn_endpoint_eq(const struct pn_endpoint *a, const struct pn_endpoint *b)
+{
+    return a->port == b->port && pn_ip_eq(&a->ip, &b->ip);
+}
+
 bool pn_net_parse(struct pn_str s, struct pn_net *out)
 {
     bool has_bits = pn_str_find(s, '/') < s.len;

@@ -8,6 +8,7 @@
 #include "postern/conf/conf.h"
 
 #include "rules_priv.h"
+#include "targets_priv.h"
 #include "values_priv.h"
 
 #include "postern/base/assert.h"
@@ -15,8 +16,7 @@
 
 #include <stdio.h>
 
-#define WHERE_CHARS     (CONF_QUOTE_CHARS + 32)
-#define DESTINATION_MAX ((size_t)16 * 512)
+#define WHERE_CHARS (CONF_QUOTE_CHARS + 32)
 
 /* Relaxed is enough to take one more reference: who takes it has one already. */
 static void count_up(unsigned *refs)
@@ -134,10 +134,7 @@ struct conf *conf_parse(const char *file, struct pn_str text, struct conf_mistak
 
 static void free_domain(struct conf_domain *domain)
 {
-    for (size_t i = 0; i < domain->target_count; i++) {
-        free(domain->targets[i].host);
-    }
-    free(domain->targets);
+    conf_targets_free(domain);
     free(domain->destination);
     free(domain->name);
     conf_values_free(CONF_DOMAIN, domain);
@@ -156,34 +153,6 @@ void conf_domain_unref(struct conf_domain **domain)
         free_domain(*domain);
     }
     *domain = NULL;
-}
-
-/* "smtp:host:25,[2001:db8::1]:25;tls=may": equal where the next hop is the same. */
-static char *make_destination(const struct conf_domain *domain)
-{
-    struct pn_buf out;
-    int status;
-    char *text;
-
-    pn_buf_init(&out, DESTINATION_MAX);
-    status = conf_value_format(OPTION_DOMAIN_service, domain, &out);
-    for (size_t i = 0; i < domain->target_count && status == 0; i++) {
-        const struct conf_target *target = &domain->targets[i];
-        bool v6 = target->literal && target->ip.family == PN_IPV6;
-
-        status = pn_buf_printf(&out, v6 ? "%s[%s]:%u" : "%s%s:%u", i > 0 ? "," : ":",
-                               target->host, (unsigned)target->port);
-    }
-    if (status == 0) {
-        status = pn_buf_append_z(&out, ";tls=");
-    }
-    if (status == 0) {
-        status = conf_value_format(OPTION_DOMAIN_tls, domain, &out);
-    }
-    pn_assert(status == 0); /* 16 targets of at most 253 octets fit. */
-    text = pn_buf_detach(&out);
-    pn_buf_fini(&out);
-    return text;
 }
 
 struct conf_domain *conf_domain_parse(const char *file, struct pn_str name, struct pn_str text,
@@ -206,10 +175,14 @@ struct conf_domain *conf_domain_parse(const char *file, struct pn_str name, stru
         }
     }
     conf_syntax_fini(&syntax);
+    domain->destination = reader.failed ? NULL : conf_targets_destination(domain);
+    if (!reader.failed && !domain->destination) {
+        conf_reader_mistake(&reader, 0,
+                            "the options that say how the target is reached are longer than "
+                            "8 KiB together");
+    }
     if (reader.failed) {
         conf_domain_unref(&domain);
-    } else {
-        domain->destination = make_destination(domain);
     }
     return domain;
 }

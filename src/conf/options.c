@@ -22,6 +22,7 @@ enum { REQUIRED = 1, RESTART = 2 };
 #define OFFSET_WORDS(object, name)    offsetof(struct object, name)
 #define OFFSET_ORDER(object, name)    offsetof(struct object, name)
 #define OFFSET_NETS(object, name)     offsetof(struct object, name)
+#define OFFSET_RATE(object, name)     offsetof(struct object, name)
 
 #define KIND_STRING(min)   "string"
 #define KIND_STRINGS(min)  "list of strings"
@@ -33,6 +34,7 @@ enum { REQUIRED = 1, RESTART = 2 };
 #define KIND_WORDS(min)    "list of " min
 #define KIND_ORDER(min)    "some of " min ", in order"
 #define KIND_NETS(min)     "list of networks"
+#define KIND_RATE(min)     "rate"
 
 /* The words of a WORD stand in the column of the least value. */
 #define LEAST_STRING(min)   ""
@@ -45,6 +47,7 @@ enum { REQUIRED = 1, RESTART = 2 };
 #define LEAST_WORDS(min)    ""
 #define LEAST_ORDER(min)    ""
 #define LEAST_NETS(min)     ""
+#define LEAST_RATE(min)     ""
 
 #define ROW(part, object, prefix, name, type, min)                                             \
     {part, CONF_##type, OFFSET_##type(object, name), min, prefix #name},

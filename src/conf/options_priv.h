@@ -22,6 +22,7 @@ enum conf_type {
     CONF_WORDS,
     CONF_ORDER,
     CONF_NETS,
+    CONF_RATE,
 };
 
 /* The index of each option in both tables: OPTION_MAIN_hostname, OPTION_DOMAIN_hold … */

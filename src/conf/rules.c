@@ -179,11 +179,6 @@ void conf_rules_certificate(struct conf_reader *reader, const struct conf_block 
     check_path(reader, block, OPTION_CERTIFICATE_key, certificate->key);
 }
 
-static bool endpoint_eq(const struct pn_endpoint *a, const struct pn_endpoint *b)
-{
-    return a->port == b->port && pn_ip_eq(&a->ip, &b->ip);
-}
-
 /* True when the endpoint stands before [at, index] in the file, in any listener. */
 static bool is_taken(const struct conf *conf, size_t at, size_t index)
 {
@@ -194,7 +189,7 @@ static bool is_taken(const struct conf *conf, size_t at, size_t index)
         size_t end = i == at ? index : listener->endpoint_count;
 
         for (size_t j = 0; j < end; j++) {
-            if (endpoint_eq(&listener->endpoints[j], wanted)) {
+            if (pn_endpoint_eq(&listener->endpoints[j], wanted)) {
                 return true;
             }
         }
@@ -242,70 +237,11 @@ bool conf_rules_domain_name(struct conf_reader *reader, struct pn_str name)
     return !why;
 }
 
-/* True when a connection to the target would certainly end at a listener of ours. */
-static bool is_own(const struct conf_target *target, const struct pn_endpoint *own,
-                   size_t count)
-{
-    struct pn_endpoint endpoint = {target->ip, target->port};
-
-    for (size_t i = 0; i < count && target->literal; i++) {
-        bool everywhere = pn_ip_is_unspecified(&own[i].ip) &&
-                          own[i].ip.family == target->ip.family &&
-                          pn_ip_is_loopback(&target->ip) && own[i].port == target->port;
-
-        if (everywhere || endpoint_eq(&own[i], &endpoint)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool is_repeated(const struct conf_domain *domain, const struct conf_target *target)
-{
-    for (size_t i = 0; i < domain->target_count; i++) {
-        if (domain->targets[i].port == target->port &&
-            strcmp(domain->targets[i].host, target->host) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void read_targets(struct conf_reader *reader, const struct conf_setting *setting,
-                         struct conf_domain *domain, const struct conf *conf,
-                         const struct pn_endpoint *own, size_t own_count)
-{
-    uint16_t port = domain->service == CONF_LMTP ? 24 : 25;
-
-    domain->targets = pn_alloc_array(setting->count, sizeof *domain->targets);
-    for (size_t i = 0; i < setting->count; i++) {
-        struct conf_target target = {0};
-        const char *why = conf_target_parse(setting->values[i].text, port, &target);
-        char quoted[CONF_QUOTE_CHARS];
-
-        if (!why && is_repeated(domain, &target)) {
-            why = "it stands in the list twice";
-        } else if (!why && conf &&
-                   pn_str_eq_nocase(pn_str_z(target.host), pn_str_z(conf->hostname))) {
-            why = "this is our own hostname, mail would come back to us";
-        } else if (!why && is_own(&target, own, own_count)) {
-            why = "we listen there ourselves, mail would come back to us";
-        }
-        if (why) {
-            conf_reader_mistake(reader, setting->values[i].line, "target: %s: %s",
-                                conf_text_quote(setting->values[i].text, quoted), why);
-            free(target.host);
-        } else {
-            domain->targets[domain->target_count++] = target;
-        }
-    }
-}
-
 void conf_rules_domain(struct conf_reader *reader, const struct conf_block *block,
                        struct conf_domain *domain, const struct conf *conf,
                        const struct pn_endpoint *own, size_t own_count)
 {
-    read_targets(reader, &block->settings[OPTION_DOMAIN_target], domain, conf, own, own_count);
+    conf_rules_targets(reader, block, domain, conf, own, own_count);
     conf_rules_order(reader, block, OPTION_DOMAIN_retry_min, OPTION_DOMAIN_retry_max,
                      domain->retry_min_ms, domain->retry_max_ms);
     conf_rules_recipients(reader, block, domain);

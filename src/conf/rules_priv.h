@@ -26,6 +26,11 @@ void conf_rules_domain(struct conf_reader *reader, const struct conf_block *bloc
                        struct conf_domain *domain, const struct conf *conf,
                        const struct pn_endpoint *own, size_t own_count);
 
+/* The part of it that says where mail goes (targets.c). Fills what is made of those options. */
+void conf_rules_targets(struct conf_reader *reader, const struct conf_block *block,
+                        struct conf_domain *domain, const struct conf *conf,
+                        const struct pn_endpoint *own, size_t own_count);
+
 /* The part of it that is about recipients (recipients.c). Makes aliases lower case. */
 void conf_rules_recipients(struct conf_reader *reader, const struct conf_block *block,
                            struct conf_domain *domain);

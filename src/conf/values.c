@@ -10,6 +10,8 @@
 #include "postern/base/mem.h"
 #include "postern/base/time.h"
 
+#define RATE_MOST 1000000
+
 /* What is being read; text is the value as it stands in the file. */
 struct item {
     struct conf_reader *reader;
@@ -240,11 +242,41 @@ static bool read_nets(const struct item *item, void *field)
     return true;
 }
 
+static const struct {
+    const char *name;
+    int64_t ms;
+} rate_units[] = {{"s", 1000}, {"min", 60000}, {"h", 3600000}, {"d", 86400000}};
+
+static bool read_rate(const struct item *item, void *field)
+{
+    struct conf_rate *rate = field;
+    struct pn_str unit = item->text;
+    struct pn_str count = pn_str_cut(&unit, '/');
+    uint64_t number = 0;
+    char quoted[CONF_QUOTE_CHARS];
+
+    if (item->text.len == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < PN_COUNT(rate_units); i++) {
+        if (pn_str_eq(unit, pn_str_z(rate_units[i].name)) &&
+            pn_str_to_u64(count, RATE_MOST, &number) && number > 0) {
+            *rate = (struct conf_rate){(uint32_t)number, rate_units[i].ms};
+            return true;
+        }
+    }
+    conf_reader_mistake(item->reader, item->line,
+                        "%s: %s is not a rate; write \"100/min\", with s, min, h or d, and a "
+                        "number from 1 to %d",
+                        item->option->name, conf_text_quote(item->text, quoted), RATE_MOST);
+    return false;
+}
+
 static value_read_fn *const readers[] = {
     [CONF_STRING] = read_string, [CONF_STRINGS] = read_strings, [CONF_DURATION] = read_duration,
     [CONF_SIZE] = read_size,     [CONF_NUMBER] = read_number,   [CONF_BOOL] = read_bool,
     [CONF_WORD] = read_word,     [CONF_WORDS] = read_words,     [CONF_ORDER] = read_order,
-    [CONF_NETS] = read_nets,
+    [CONF_NETS] = read_nets,     [CONF_RATE] = read_rate,
 };
 
 int conf_word_find(const char *words, struct pn_str text)
@@ -422,6 +454,26 @@ static int write_order(const char *words, const struct conf_order *order, struct
     return status != 0 ? status : pn_buf_append_char(out, '}');
 }
 
+int conf_rate_format(const struct conf_rate *rate, struct pn_buf *out)
+{
+    for (size_t i = 0; i < PN_COUNT(rate_units) && rate->count > 0; i++) {
+        if (rate_units[i].ms == rate->per_ms) {
+            return pn_buf_printf(out, "%u/%s", rate->count, rate_units[i].name);
+        }
+    }
+    return 0;
+}
+
+static int write_rate(const struct conf_rate *rate, struct pn_buf *out)
+{
+    int status = pn_buf_append_char(out, '"');
+
+    if (status == 0) {
+        status = conf_rate_format(rate, out);
+    }
+    return status != 0 ? status : pn_buf_append_char(out, '"');
+}
+
 int conf_value_format(size_t index, const void *object, struct pn_buf *out)
 {
     const struct conf_row *row = conf_row_get(index);
@@ -453,13 +505,15 @@ int conf_value_format(size_t index, const void *object, struct pn_buf *out)
         return write_order(row->words, field, out);
     case CONF_NETS:
         return write_nets(field, out);
+    case CONF_RATE:
+        return write_rate(field, out);
     }
     return status;
 }
 
 int conf_value_write(enum conf_type type, const char *text, struct pn_buf *out)
 {
-    if (type == CONF_STRING) {
+    if (type == CONF_STRING || type == CONF_RATE) {
         return write_quoted(pn_str_z(text), out);
     }
     if (conf_type_is_list(type)) {

@@ -64,7 +64,9 @@ static bool make_contexts(struct daemon_settings *settings, const struct conf *c
         certificates[i].chain_file = conf->certificates[i].chain;
         certificates[i].key_file = conf->certificates[i].key;
     }
-    client = tls_client_new(least_version(conf), &err);
+    client = tls_client_new(
+        &(struct tls_client_options){.least_1_3 = least_version(conf) == TLS_VERSION_1_3},
+        &err);
     if (client && conf->certificate_count > 0) {
         server =
             tls_server_new(certificates, conf->certificate_count, least_version(conf), &err);

@@ -22,7 +22,15 @@
 #define NAME_MAX      253         /* in text form (RFC 1035 2.3.4) */
 #define TTL_MAX       0x7fffffffu /* more than this is zero (RFC 2181 8) */
 
-enum { TYPE_A = 1, TYPE_PTR = 12, TYPE_MX = 15, TYPE_AAAA = 28, CLASS_IN = 1 };
+enum {
+    TYPE_A = 1,
+    TYPE_PTR = 12,
+    TYPE_MX = 15,
+    TYPE_TXT = 16,
+    TYPE_AAAA = 28,
+    TYPE_TLSA = 52,
+    CLASS_IN = 1
+};
 
 struct cursor {
     struct pn_str message;
@@ -225,6 +233,10 @@ int dns_type_number(enum resolver_type type)
         return TYPE_MX;
     case RESOLVER_PTR:
         return TYPE_PTR;
+    case RESOLVER_TXT:
+        return TYPE_TXT;
+    case RESOLVER_TLSA:
+        return TYPE_TLSA;
     }
     pn_assert(false);
 }

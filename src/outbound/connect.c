@@ -283,10 +283,37 @@ static void ask(struct out_session *session, struct out_lookup *lookup, const ch
 
 /* ---- hosts ---- */
 
+/* What the host's TLS needs, as the domain's option says. */
+static void set_host(struct out_session *session, const struct conf_target *target)
+{
+    static const struct {
+        const char *word;
+        enum route_tls tls;
+    } needs[] = {
+        [CONF_TLS_MAY] = {"may", ROUTE_TLS_MAY},
+        [CONF_TLS_NONE] = {"none", ROUTE_TLS_NONE},
+        [CONF_TLS_ENCRYPT] = {"encrypt", ROUTE_TLS_ENCRYPT},
+        [CONF_TLS_VERIFY] = {"verify", ROUTE_TLS_VERIFY},
+        [CONF_TLS_FINGERPRINT] = {"fingerprint", ROUTE_TLS_FINGERPRINT},
+        [CONF_TLS_DANE] = {"dane", ROUTE_TLS_MAY},
+        [CONF_TLS_DANE_ONLY] = {"dane-only", ROUTE_TLS_DANE},
+    };
+    struct route_host *host = &session->host;
+
+    *host = (struct route_host){.literal = target->literal,
+                                .port = target->port,
+                                .tls = needs[session->options.domain->tls].tls};
+    snprintf(host->name, sizeof host->name, "%s", target->host);
+    snprintf(host->sni, sizeof host->sni, "%s", target->host);
+    snprintf(host->tls_why, sizeof host->tls_why, "%s has tls = %s",
+             session->options.domain->name, needs[session->options.domain->tls].word);
+}
+
 void out_connect_begin(struct out_session *session)
 {
     const struct conf_target *target = out_session_target(session);
 
+    set_host(session, target);
     session->host_reason[0] = '\0';
     session->clear = false;
     if (!target->literal) {

@@ -1,12 +1,13 @@
 /*
  * session_priv.h - what the parts of a session share: session.c is its life and its owner's
- * calls, connect.c finds a host that takes a connection, talk.c speaks with it, live.c is
- * for live transactions, watch.c for people who look on.
+ * calls, connect.c finds a host that takes a connection, talk.c speaks with it, secure.c is for
+ * its TLS, live.c for live transactions, watch.c for people who look on.
  */
 #ifndef POSTERN_OUTBOUND_SESSION_PRIV_H
 #define POSTERN_OUTBOUND_SESSION_PRIV_H
 
 #include "postern/outbound/session.h"
+#include "postern/route/host.h"
 #include "postern/route/route.h"
 
 #define OUT_STAGGER_MS      250          /* RFC 8305 5 */
@@ -60,6 +61,7 @@ struct out_session {
 
     /* The host that is being tried. */
     size_t target;
+    struct route_host host;
     struct out_lookup v6, v4;
     struct out_try tries[ROUTE_ADDRESSES_MAX];
     size_t try_count;
@@ -119,6 +121,18 @@ void out_talk_begin(struct out_session *session); /* session->stream is open */
 void out_talk_pump(struct out_session *session);
 void out_talk_tick(struct out_session *session);  /* the timer, while talking */
 void out_talk_hurry(struct out_session *session); /* the time-out was changed */
+
+void out_talk_adopt(struct out_session *session, struct stream *stream);
+/* A peer that was turned down, and is not at fault for us, is left in good order. */
+void out_talk_goodbye(struct out_session *session);
+
+/* secure.c */
+bool out_secure_needed(const struct out_session *session); /* the host gets no mail without */
+bool out_secure_wanted(const struct out_session *session); /* EHLO was answered: TLS now? */
+void out_secure_begin(struct out_session *session);        /* STARTTLS */
+void out_secure_handshake(struct out_session *session);    /* it was answered by 220 */
+void out_secure_step(struct out_session *session);         /* the stream, in the handshake */
+void out_secure_failed(struct out_session *session, const char *why);
 
 /* live.c */
 bool out_live_open(const struct out_session *session); /* a live transaction is */

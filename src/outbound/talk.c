@@ -44,7 +44,7 @@ static const char *before_stage(const char *stage)
 }
 
 /* A peer that was turned down, and is not at fault for us, is left in good order. */
-static void say_goodbye(struct out_session *session)
+void out_talk_goodbye(struct out_session *session)
 {
     out_watch_data(session, '>', PN_STR("QUIT\r\n"));
     stream_write(session->stream, PN_STR("QUIT\r\n"));
@@ -75,7 +75,7 @@ static void break_off_reply(struct out_session *session, enum out_end end,
     struct pn_buf what;
 
     if (session->state == OUT_GREETING && reply->code != 0 && reply->code != 421) {
-        say_goodbye(session);
+        out_talk_goodbye(session);
     }
     pn_buf_init(&what, OUT_REASON_MAX);
     describe(reply, &what);
@@ -104,9 +104,7 @@ static void owed(const struct out_session *session, char *out, size_t size)
     }
 }
 
-/* ---- TLS ---- */
-
-static void on_handshake(struct out_session *session);
+/* ---- the stream ---- */
 
 static void on_stream(struct stream *stream, void *owner)
 {
@@ -114,65 +112,17 @@ static void on_stream(struct stream *stream, void *owner)
 
     (void)stream;
     if (session->state == OUT_HANDSHAKE) {
-        on_handshake(session);
+        out_secure_step(session);
     } else {
         out_talk_pump(session);
     }
 }
 
-static void on_no_tls(struct out_session *session, const char *why)
+void out_talk_adopt(struct out_session *session, struct stream *stream)
 {
-    if (session->options.domain->tls == CONF_TLS_ENCRYPT) {
-        out_connect_failed(session, OUT_END_FAILED, "%s: %s, and the domain wants encryption",
-                           session->peer, why);
-        return;
-    }
-    out_watch_note(session, "%s: going on in clear", why);
-    out_connect_again(session);
-}
-
-/*
- * Octets that came behind the 220 are not the peer's but an attacker's, who wants them read
- * as if they had come through TLS (FAULTS 2.2). No other address is tried either.
- */
-static void begin_tls(struct out_session *session)
-{
-    struct loop *loop = session->deps.loop;
-
-    if (stream_peek(session->stream).len > 0) {
-        out_session_end(session, OUT_END_FAILED,
-                        "%s: plaintext was injected between STARTTLS and TLS: an attack",
-                        session->peer);
-        return;
-    }
-    session->state = OUT_HANDSHAKE;
-    session->stream =
-        tls_connect(session->deps.tls, session->stream, out_session_target(session)->host);
-    session->stream->on_event = on_stream;
-    session->stream->owner = session;
-    loop_timer_after(loop, &session->timer, session->options.connect_timeout_ms);
-}
-
-static void on_handshake(struct out_session *session)
-{
-    char why[256];
-
-    switch (stream_get_state(session->stream)) {
-    case STREAM_CONNECTING:
-        break;
-    case STREAM_OPEN:
-        session->secured = true;
-        session->state = OUT_GREETING;
-        session->waits = OUT_WAIT_NOTHING;
-        smtp_client_secured(session->client);
-        out_talk_pump(session);
-        break;
-    case STREAM_ENDED:
-    case STREAM_FAILED:
-        snprintf(why, sizeof why, "%s", stream_error(session->stream));
-        on_no_tls(session, why[0] ? why : "the TLS handshake was broken off");
-        break;
-    }
+    session->stream = stream;
+    stream->on_event = on_stream;
+    stream->owner = session;
 }
 
 /*
@@ -186,8 +136,8 @@ static void on_closed(struct out_session *session)
     bool failed = stream_get_state(session->stream) == STREAM_FAILED;
 
     if (failed && session->state == OUT_GREETING && session->secured &&
-        session->options.domain->tls != CONF_TLS_ENCRYPT) {
-        on_no_tls(session, stream_error(session->stream));
+        session->host.tls == ROUTE_TLS_MAY) {
+        out_secure_failed(session, stream_error(session->stream));
         return;
     }
     owed(session, open, sizeof open);
@@ -217,22 +167,13 @@ static void go(struct out_session *session)
 static void on_ehlo(struct out_session *session)
 {
     struct pn_str own = pn_str_z(session->options.conf->hostname);
-    int tls = session->options.domain->tls;
-    bool offered = smtp_client_capabilities(session->client) & SMTP_CAP_STARTTLS;
 
     if (pn_str_eq_nocase(smtp_client_greeting(session->client), own)) {
-        say_goodbye(session);
+        out_talk_goodbye(session);
         out_connect_failed(session, OUT_END_LOOP, "%s: it greets with our own name: a loop",
                            session->peer);
-    } else if (session->secured) {
-        go(session);
-    } else if (offered && tls != CONF_TLS_NONE && !session->clear && session->deps.tls) {
-        smtp_client_starttls(session->client);
-    } else if (tls == CONF_TLS_ENCRYPT) {
-        say_goodbye(session);
-        out_connect_failed(session, OUT_END_FAILED,
-                           "%s: it does not offer STARTTLS, and the domain wants encryption",
-                           session->peer);
+    } else if (out_secure_wanted(session)) {
+        out_secure_begin(session);
     } else {
         go(session);
     }
@@ -240,7 +181,7 @@ static void on_ehlo(struct out_session *session)
 
 static void on_starttls_refused(struct out_session *session, const struct smtp_reply *reply)
 {
-    if (session->options.domain->tls == CONF_TLS_ENCRYPT) {
+    if (out_secure_needed(session)) {
         break_off_reply(session, OUT_END_FAILED, reply, "STARTTLS");
     } else {
         go(session);
@@ -263,7 +204,7 @@ static void on_event(struct out_session *session, const struct smtp_client_event
         on_ehlo(session);
         break;
     case SMTP_CLIENT_EV_TLS:
-        begin_tls(session);
+        out_secure_handshake(session);
         break;
     case SMTP_CLIENT_EV_NO_TLS:
         on_starttls_refused(session, &event->reply);
@@ -380,7 +321,7 @@ void out_talk_tick(struct out_session *session)
     char open[64];
 
     if (session->state == OUT_HANDSHAKE) {
-        on_no_tls(session, "the TLS handshake was not done in time");
+        out_secure_failed(session, "the TLS handshake was not done in time");
         return;
     }
     owed(session, open, sizeof open);
@@ -431,8 +372,7 @@ void out_talk_begin(struct out_session *session)
     session->waits = OUT_WAIT_NOTHING;
     session->replies = 0;
     session->was_unsent = false;
-    session->stream->on_event = on_stream;
-    session->stream->owner = session;
+    out_talk_adopt(session, session->stream);
     out_watch_note(session, "connected to %s", session->peer);
     out_talk_pump(session);
 }

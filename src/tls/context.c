@@ -144,9 +144,10 @@ static struct stream *context_accept(struct tls_context *port, struct stream *pl
 }
 
 static struct stream *context_connect(struct tls_context *port, struct stream *plain,
-                                      const char *server_name)
+                                      const struct tls_rules *rules)
 {
     struct context *context = context_of(port);
+    const char *server_name = rules->server_name;
     SSL *ssl = SSL_new(context->ssl[0]);
     struct pn_ip ip;
 
@@ -223,10 +224,11 @@ struct tls_context *tls_server_new(const struct tls_certificate *certificates, s
     return &context->port;
 }
 
-struct tls_context *tls_client_new(enum tls_version least, struct pn_err *err)
+struct tls_context *tls_client_new(const struct tls_client_options *options, struct pn_err *err)
 {
     struct context *context;
-    SSL_CTX *ssl = ssl_new(TLS_client_method(), least);
+    SSL_CTX *ssl =
+        ssl_new(TLS_client_method(), options->least_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2);
 
     ERR_clear_error();
     if (SSL_CTX_set_default_verify_paths(ssl) != 1) {

@@ -43,6 +43,7 @@ int pn_ip_literal(const struct pn_ip *ip, struct pn_buf *out) PN_WARN_UNUSED;
 /* "192.0.2.1:25", "[2001:db8::1]:25". */
 bool pn_endpoint_parse(struct pn_str s, struct pn_endpoint *out);
 const char *pn_endpoint_format(const struct pn_endpoint *endpoint, char out[PN_ENDPOINT_CHARS]);
+bool pn_endpoint_eq(const struct pn_endpoint *a, const struct pn_endpoint *b);
 
 /* "192.0.2.0/24", "2001:db8::/32", or one address. */
 bool pn_net_parse(struct pn_str s, struct pn_net *out);

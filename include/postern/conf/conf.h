@@ -34,11 +34,45 @@ struct conf_nets {
     struct pn_net *items; /* owned */
     size_t count;
 };
+/* So many in each time; count 0: no limit. */
+struct conf_rate {
+    uint32_t count;
+    int64_t per_ms;
+};
 
 /* The indexes of WORD options. */
 enum conf_bare_newline { CONF_BARE_REJECT, CONF_BARE_NORMALISE };
 enum conf_service { CONF_SMTP, CONF_LMTP };
-enum conf_tls { CONF_TLS_MAY, CONF_TLS_NONE, CONF_TLS_ENCRYPT };
+enum conf_tls {
+    CONF_TLS_MAY,
+    CONF_TLS_NONE,
+    CONF_TLS_ENCRYPT,
+    CONF_TLS_VERIFY,
+    CONF_TLS_FINGERPRINT,
+    CONF_TLS_DANE,
+    CONF_TLS_DANE_ONLY,
+};
+enum conf_family {
+    CONF_FAMILY_ANY,
+    CONF_FAMILY_IPV4,
+    CONF_FAMILY_IPV6,
+    CONF_FAMILY_PREFER_IPV4
+};
+/* The bits of `auth`, strongest first. */
+enum conf_auth {
+    CONF_AUTH_SCRAM_SHA_256 = 1 << 0,
+    CONF_AUTH_SCRAM_SHA_1 = 1 << 1,
+    CONF_AUTH_PLAIN = 1 << 2,
+    CONF_AUTH_LOGIN = 1 << 3,
+};
+enum conf_identity {
+    CONF_IDENTITY_AUTO,
+    CONF_IDENTITY_XCLIENT,
+    CONF_IDENTITY_XFORWARD,
+    CONF_IDENTITY_NONE,
+};
+/* A third, "verified", waits for SPF and DKIM. */
+enum conf_bounce { CONF_BOUNCE_NEVER, CONF_BOUNCE_ALWAYS };
 enum conf_recipients { CONF_RECIPIENTS_LIST, CONF_RECIPIENTS_CALL_AHEAD, CONF_RECIPIENTS_ANY };
 enum conf_unknown { CONF_UNKNOWN_DEFER, CONF_UNKNOWN_ACCEPT };
 enum conf_when_up { CONF_WHEN_UP_PASS_THROUGH, CONF_WHEN_UP_ACCEPT, CONF_WHEN_UP_DEFER };
@@ -54,6 +88,7 @@ enum conf_on_tempfail { CONF_TEMPFAIL_PASS, CONF_TEMPFAIL_HOLD };
 #define CONF_FIELD_WORDS(name)    unsigned name;
 #define CONF_FIELD_ORDER(name)    struct conf_order name;
 #define CONF_FIELD_NETS(name)     struct conf_nets name;
+#define CONF_FIELD_RATE(name)     struct conf_rate name;
 
 struct conf_listener {
     char *name;
@@ -106,14 +141,29 @@ struct conf_target {
     bool literal;    /* host is an address */
     struct pn_ip ip; /* if literal */
     uint16_t port;
+    char *path; /* of a unix socket (host is "" then, and literal false), or NULL */
+};
+
+/* What a queue's name means, and with it its definition. */
+enum conf_queue {
+    CONF_QUEUE_DOMAIN,     /* a relay domain: a file in domains.d */
+    CONF_QUEUE_SMART_HOST, /* "smarthost:NAME": a section of postern.conf */
+    CONF_QUEUE_OUTBOUND,   /* "out:example.net": any domain in the world, by its MX records */
 };
 
 struct conf_domain {
-    unsigned refs;     /* atomic */
-    char *name;        /* lower case, A-labels; also the name of its queue */
+    unsigned refs; /* atomic */
+    char *name;    /* lower case, A-labels; also the name of its queue */
+    enum conf_queue kind;
     char *destination; /* what queues with the same next hop share: "smtp:host:25,…;tls=may" */
+    bool target_mx;    /* there are no targets: the MX records of mx_name tell them */
+    char *mx_name;     /* the domain whose MX records are meant, or NULL */
     struct conf_target *targets;
     size_t target_count;
+    struct conf_target *fallbacks;
+    size_t fallback_count;
+    struct pn_ip source_v4, source_v6; /* of source_address; family NONE: any */
+    char *source_names[2];             /* for EHLO: IPv4's, IPv6's; NULL: hostname */
 #define MAIN(...)
 #define LISTENER(...)
 #define CERTIFICATE(...)
@@ -165,6 +215,9 @@ void conf_domain_unref(struct conf_domain **domain);
 
 /* The domain as a file in domains.d: only what differs from the defaults, and what must be. */
 int conf_domain_format(const struct conf_domain *domain, struct pn_buf *out) PN_WARN_UNUSED;
+
+/* "100/min", or "" when there is no limit. */
+int conf_rate_format(const struct conf_rate *rate, struct pn_buf *out) PN_WARN_UNUSED;
 
 /* One option, for people and for generators. */
 struct conf_option {

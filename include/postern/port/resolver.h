@@ -18,7 +18,14 @@
 #define RESOLVER_RECORDS_MAX 64
 #define RESOLVER_NAME_CHARS  256
 
-enum resolver_type { RESOLVER_A, RESOLVER_AAAA, RESOLVER_MX, RESOLVER_PTR };
+enum resolver_type {
+    RESOLVER_A,
+    RESOLVER_AAAA,
+    RESOLVER_MX,
+    RESOLVER_PTR,
+    RESOLVER_TXT,
+    RESOLVER_TLSA,
+};
 
 enum resolver_status { RESOLVER_FOUND, RESOLVER_NODATA, RESOLVER_NXDOMAIN, RESOLVER_TEMPFAIL };
 
@@ -26,11 +33,21 @@ struct resolver_record {
     struct pn_ip ip;                /* A, AAAA */
     uint16_t preference;            /* MX */
     char name[RESOLVER_NAME_CHARS]; /* MX host ("" for the null MX), PTR name */
+    /* TXT: the strings joined; TLSA: the data. Borrowed from the answer. */
+    const uint8_t *data;
+    size_t len;
+    uint8_t usage, selector, matching; /* TLSA */
 };
 
 struct resolver_answer {
     enum resolver_status status;
     const char *why; /* for people; never NULL */
+    /* DNSSEC-validated, CNAMEs on the way too: the AD bit of a resolver on this machine's
+     * loopback (RFC 7672 2.1.1). Others' word is not taken. */
+    bool validated;
+    bool alias; /* there was a CNAME on the way */
+    /* A, AAAA, TLSA: the name at the end of the CNAMEs, or that which was asked for. */
+    char canonical[RESOLVER_NAME_CHARS];
     size_t count;
     const struct resolver_record *records; /* dies when on_answer returns */
 };

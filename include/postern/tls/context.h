@@ -24,11 +24,13 @@ struct tls_certificate {
 struct tls_context *tls_server_new(const struct tls_certificate *certificates, size_t count,
                                    enum tls_version least, struct pn_err *err);
 
-/*
- * A client's context. Certificates are checked against the system's roots and the result
- * is in stream_tls.verified; an invalid one does not end the handshake (opportunistic).
- */
-struct tls_context *tls_client_new(enum tls_version least, struct pn_err *err);
+/* A client's context; see port/tls.h for what it checks. */
+struct tls_context *tls_client_new(const struct tls_client_options *options,
+                                   struct pn_err *err);
+
+struct tls_clients *tls_clients_new(void);
+void tls_clients_forget(struct tls_clients *clients);
+void tls_clients_free(struct tls_clients **clients);
 
 struct crypto *tls_crypto(void); /* stateless; any thread */
 

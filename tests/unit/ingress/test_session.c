@@ -321,7 +321,8 @@ static void answer_query(struct world *world, enum resolver_status status, const
 {
     struct resolver_query *query = world->asked;
     struct resolver_record record = {0};
-    struct resolver_answer answer = {status, "", 1, &record};
+    struct resolver_answer answer = {
+        .status = status, .why = "", .count = 1, .records = &record};
 
     snprintf(record.name, sizeof record.name, "%s", name);
     if (address[0]) {

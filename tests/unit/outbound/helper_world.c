@@ -136,7 +136,7 @@ static struct stream *network_open(struct network *network, const struct pn_endp
 }
 
 static struct stream *tls_client(struct tls_context *context, struct stream *plain,
-                                 const char *server_name)
+                                 const struct tls_rules *rules)
 {
     struct world_stream *from = of(plain);
     struct world_stream *s = new_stream(from->world);
@@ -148,7 +148,7 @@ static struct stream *tls_client(struct tls_context *context, struct stream *pla
     s->greeted = true;
     s->handshake = true;
     s->at = s->peer->tls == PEER_TLS_HANGS ? PN_MONO_NEVER : from->world->loop.now;
-    s->tls = (struct stream_tls){.version = "TLSv1.3", .server_name = server_name};
+    s->tls = (struct stream_tls){.version = "TLSv1.3", .server_name = rules->server_name};
     from->dead = true;
     from->world->moved = true;
     return &s->port;

@@ -111,7 +111,7 @@ static void talk_init(struct talk *talk)
     talk->server = tls_server_new(&certificate, 1, TLS_VERSION_1_2, NULL);
     assert_non_null(talk->server);
     assert_int_equal(setenv("SSL_CERT_FILE", certificate.chain_file, 1), 0);
-    talk->client = tls_client_new(TLS_VERSION_1_2, NULL);
+    talk->client = tls_client_new(&(struct tls_client_options){0}, NULL);
     assert_non_null(talk->client);
 }
 
@@ -122,7 +122,8 @@ static void talk_start(struct talk *talk, const char *server_name, size_t piece_
     talk->plain_server = pair.a;
     talk->plain_client = pair.b;
     side_start(&talk->here, tls_accept(talk->server, pair.a));
-    side_start(&talk->there, tls_connect(talk->client, pair.b, server_name));
+    side_start(&talk->there, tls_connect(talk->client, pair.b,
+                                         &(struct tls_rules){.server_name = server_name}));
 }
 
 /* Contexts may go before the sessions that use them. */
@@ -408,7 +409,8 @@ static void test_client_that_meets_garbage(void **state)
     (void)state;
     talk_init(&talk);
     pair = pipe_pair_new(&talk.loop, 0);
-    side_start(&talk.there, tls_connect(talk.client, pair.b, "mx.example.org"));
+    side_start(&talk.there, tls_connect(talk.client, pair.b,
+                                        &(struct tls_rules){.server_name = "mx.example.org"}));
     stream_write(pair.a, PN_STR("454 4.7.0 no TLS today\r\n"));
     loop_run_deferred(&talk.loop);
     assert_int_equal(stream_get_state(talk.there.stream), STREAM_FAILED);
@@ -491,7 +493,7 @@ static void test_what_is_verified(void **state)
             setenv("SSL_CERT_FILE",
                    rows[i].trusted ? certificate.chain_file : talk.certificates.chain[0], 1),
             0);
-        talk.client = tls_client_new(TLS_VERSION_1_2, NULL);
+        talk.client = tls_client_new(&(struct tls_client_options){0}, NULL);
         talk_start(&talk, rows[i].asked, 0);
         loop_run_deferred(&talk.loop);
         assert_int_equal(stream_get_state(talk.there.stream), STREAM_OPEN);
