@@ -268,8 +268,8 @@ static void test_tls_encrypt_fails(void **state)
     peer->tls = PEER_TLS_FAILS;
     owner_begin(f, TARGET1 "\ntls = encrypt");
     world_run(&f->world, 0);
-    owner_expect(f, "FAILED " PEER1 ": TLS handshake: no shared cipher, and the domain wants "
-                    "encryption\n");
+    owner_expect(f, "FAILED " PEER1 ": TLS handshake: no shared cipher, and TLS is needed "
+                    "(example.org has tls = encrypt)\n");
     assert_int_equal(peer->connections, 1);
 }
 
@@ -280,8 +280,8 @@ static void test_tls_encrypt_not_offered(void **state)
     owner_add_one(f, owner_friendly);
     owner_begin(f, TARGET1 "\ntls = encrypt");
     world_run(&f->world, 0);
-    owner_expect(f, "FAILED " PEER1 ": it does not offer STARTTLS, and the domain wants "
-                    "encryption\n");
+    owner_expect(f, "FAILED " PEER1 ": it does not offer STARTTLS, and TLS is needed "
+                    "(example.org has tls = encrypt)\n");
 }
 
 static void test_starttls_refused(void **state)
