@@ -150,7 +150,8 @@ static bool loop_take_post(struct loop *port, struct loop_task *task)
 }
 
 static const struct loop_ops loop_ops = {.post = loop_take_post};
-static const struct network_ops network_ops = {.connect = net_stream_connect};
+static const struct network_ops network_ops = {.connect = net_stream_connect,
+                                               .connect_unix = net_stream_connect_unix};
 
 /* libuv writes without MSG_NOSIGNAL: a peer that went away must not end the process. */
 static void ignore_sigpipe(void)

@@ -59,6 +59,7 @@ struct stream *net_stream_adopt(struct net_loop *loop, int fd, const struct pn_e
                                 const struct pn_endpoint *local);
 struct stream *net_stream_connect(struct network *network, const struct pn_endpoint *to,
                                   const struct pn_ip *source);
+struct stream *net_stream_connect_unix(struct network *network, const char *path);
 /* Sends what the streams on loop->flush have gathered; once each. */
 void net_stream_flush_all(struct net_loop *loop);
 

@@ -1,11 +1,14 @@
 /*
- * net/stream.c - TCP connections as streams, on uv_tcp.
+ * net/stream.c - TCP and unix connections as streams, on uv_tcp.
  *
  * Few system calls are the aim. Input is read straight into the stream's own buffer, which
  * is one of the loop's spare ones while there is something in it and none at all when the
  * stream is idle; what an owner leaves in it for long moves to memory of its own size.
  * Output gathers in another such buffer and leaves at the end of the turn by one
  * uv_try_write; only what the kernel does not take becomes a uv_write.
+ *
+ * A uv_tcp handle takes over any stream socket that is connected, unix ones too; only what
+ * is said about TCP (its options, its addresses) differs.
  *
  * Reading stops when STREAM_INPUT_MAX octets wait, and goes on when the owner consumes.
  *
@@ -34,6 +37,7 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* The owner sees to limits long before; this only keeps sums far from overflow. */
@@ -437,6 +441,9 @@ static const char *stream_why(const struct stream *port)
         {UV_ENFILE, "this machine has no file descriptor left"},
         {UV_EAFNOSUPPORT, "this machine does not have this address family"},
         {UV_EINVAL, "the address cannot be connected to"},
+        {UV_ENOENT, "there is no such socket"},
+        {UV_EAGAIN, "too many connections wait at the socket"},
+        {UV_ENAMETOOLONG, "the path of the socket is too long"},
     };
     const struct net_stream *stream = stream_of(port);
 
@@ -627,5 +634,44 @@ struct stream *net_stream_connect(struct network *network, const struct pn_endpo
     }
     /* Output leaves once a turn as it is: waiting for more only adds delay. */
     (void)uv_tcp_nodelay(&stream->tcp, 1);
+    return &stream->port;
+}
+
+/* Connects, or returns libuv's error: a unix socket answers at once. */
+static int stream_open_unix(struct net_stream *stream, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int error;
+    int fd;
+
+    if (strlen(path) >= sizeof address.sun_path) {
+        return UV_ENAMETOOLONG;
+    }
+    memcpy(address.sun_path, path, strlen(path));
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return uv_translate_sys_error(errno);
+    }
+    error = connect(fd, (struct sockaddr *)&address, sizeof address) == 0
+                ? uv_tcp_open(&stream->tcp, fd)
+                : uv_translate_sys_error(errno);
+    if (error) {
+        close(fd);
+    }
+    return error;
+}
+
+struct stream *net_stream_connect_unix(struct network *network, const char *path)
+{
+    struct net_stream *stream = stream_new(PN_CONTAINER(network, struct net_loop, network));
+    int error = stream_open_unix(stream, path);
+
+    if (error) {
+        stream_fail(stream, error);
+        return &stream->port;
+    }
+    stream->state = STREAM_OPEN;
+    stream_read_start(stream);
+    stream_mark(stream);
     return &stream->port;
 }

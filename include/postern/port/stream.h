@@ -1,10 +1,10 @@
 /*
  * port/stream.h - a connection, as octets in and octets out.
  *
- * net/ makes streams of TCP sockets, tls/ wraps one stream into another, the simulation
- * makes pairs in memory. The owner is told "something changed" by on_event and then looks:
- * at the state, at what came in (stream_peek), at what is still unsent. on_event is never
- * called inside a call of the owner's, and never after stream_close or stream_abort.
+ * net/ makes streams of TCP and unix sockets, tls/ wraps one stream into another, the
+ * simulation makes pairs in memory. The owner is told "something changed" by on_event and then
+ * looks: at the state, at what came in (stream_peek), at what is still unsent. on_event is
+ * never called inside a call of the owner's, and never after stream_close or stream_abort.
  *
  * Back-pressure: what the owner does not consume stays, and beyond STREAM_INPUT_MAX
  * nothing more is read from the peer. Output is copied and leaves at the end of the loop
@@ -125,6 +125,7 @@ struct network;
 struct network_ops {
     struct stream *(*connect)(struct network *network, const struct pn_endpoint *to,
                               const struct pn_ip *source);
+    struct stream *(*connect_unix)(struct network *network, const char *path);
 };
 struct network {
     const struct network_ops *ops;
@@ -139,6 +140,12 @@ static inline struct stream *network_connect(struct network *network,
                                              const struct pn_ip *source)
 {
     return network->ops->connect(network, to, source);
+}
+
+/* The same to a unix socket; peer and local of the stream have no address. */
+static inline struct stream *network_connect_unix(struct network *network, const char *path)
+{
+    return network->ops->connect_unix(network, path);
 }
 
 #endif

@@ -6,8 +6,11 @@
 #include "postern/base/mem.h"
 
 #include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define ECHO_OCTETS  ((size_t)10 << 20)
@@ -358,6 +361,128 @@ static void test_connect_from_a_source(void **state)
     pair_fini(&pair);
 }
 
+/* ---- unix sockets --------------------------------------------------------------------- */
+
+struct unix_rig {
+    struct pair pair;
+    char directory[64];
+    struct sockaddr_un address;
+    int listening;
+};
+
+static void unix_rig_init(struct unix_rig *rig)
+{
+    *rig = (struct unix_rig){.pair = {.plain = -1}, .directory = "/tmp/postern-unix-XXXXXX"};
+    rig_init(&rig->pair.rig);
+    assert_non_null(mkdtemp(rig->directory));
+    rig->address.sun_family = AF_UNIX;
+    snprintf(rig->address.sun_path, sizeof rig->address.sun_path, "%s/s", rig->directory);
+    rig->listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(
+        bind(rig->listening, (struct sockaddr *)&rig->address, sizeof rig->address), 0);
+}
+
+static void unix_rig_fini(struct unix_rig *rig)
+{
+    close(rig->listening);
+    unlink(rig->address.sun_path);
+    rmdir(rig->directory);
+    pair_fini(&rig->pair);
+}
+
+static void unix_client(struct stream *stream, void *owner)
+{
+    struct pair *pair = owner;
+    struct pn_str text = stream_peek(stream);
+
+    assert_int_equal(stream_get_state(stream), STREAM_OPEN);
+    if (text.len == 4) {
+        assert_true(pn_str_eq(text, PN_STR("220 ")));
+        stream_consume(stream, text.len);
+        stream_write(stream, PN_STR("LHLO"));
+        pair->events++;
+    } else if (pair->events == 1 && stream_unsent(stream) == 0) {
+        net_loop_stop(pair->rig.loop);
+    }
+}
+
+static void test_connect_unix(void **state)
+{
+    struct unix_rig rig;
+    char text[8] = "";
+
+    (void)state;
+    unix_rig_init(&rig);
+    assert_int_equal(listen(rig.listening, 1), 0);
+    rig.pair.client =
+        network_connect_unix(net_loop_network(rig.pair.rig.loop), rig.address.sun_path);
+    rig.pair.client->on_event = unix_client;
+    rig.pair.client->owner = &rig.pair;
+    assert_int_equal(rig.pair.client->peer.ip.family, PN_FAMILY_NONE);
+    rig.pair.plain = accept4(rig.listening, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(rig.pair.plain >= 0);
+    plain_send(rig.pair.plain, "220 ");
+    rig_run(&rig.pair.rig);
+    assert_int_equal(recv(rig.pair.plain, text, sizeof text, 0), 4);
+    assert_string_equal(text, "LHLO");
+    unix_rig_fini(&rig);
+}
+
+static void failing_client(struct stream *stream, void *owner)
+{
+    struct pair *pair = owner;
+
+    assert_int_equal(stream_get_state(stream), STREAM_FAILED);
+    net_loop_stop(pair->rig.loop);
+}
+
+/* Connects to the path and returns why that failed. */
+static void expect_no_unix(struct unix_rig *rig, const char *path, const char *why)
+{
+    struct pair *pair = &rig->pair;
+
+    pair->client = network_connect_unix(net_loop_network(pair->rig.loop), path);
+    pair->client->on_event = failing_client;
+    pair->client->owner = pair;
+    rig_run(&pair->rig);
+    assert_string_equal(stream_error(pair->client), why);
+    stream_abort(&pair->client);
+}
+
+static void test_connect_unix_refused(void **state)
+{
+    struct unix_rig rig;
+
+    (void)state;
+    unix_rig_init(&rig);
+    expect_no_unix(&rig, rig.address.sun_path, "connection refused"); /* nobody listens */
+    unix_rig_fini(&rig);
+}
+
+static void test_connect_unix_nowhere(void **state)
+{
+    struct unix_rig rig;
+
+    (void)state;
+    unix_rig_init(&rig);
+    expect_no_unix(&rig, "/nonexistent/socket", "there is no such socket");
+    unix_rig_fini(&rig);
+}
+
+static void test_connect_unix_long_path(void **state)
+{
+    struct unix_rig rig;
+    char path[200];
+
+    (void)state;
+    unix_rig_init(&rig);
+    memset(path, 'x', sizeof path - 1);
+    path[0] = '/';
+    path[sizeof path - 1] = '\0';
+    expect_no_unix(&rig, path, "the path of the socket is too long");
+    unix_rig_fini(&rig);
+}
+
 static void test_abort_while_connecting(void **state)
 {
     struct pair pair;
@@ -550,6 +675,10 @@ int main(void)
         cmocka_unit_test(test_connect_refused),
         cmocka_unit_test(test_connect_from_a_foreign_source_fails_later),
         cmocka_unit_test(test_connect_from_a_source),
+        cmocka_unit_test(test_connect_unix),
+        cmocka_unit_test(test_connect_unix_refused),
+        cmocka_unit_test(test_connect_unix_nowhere),
+        cmocka_unit_test(test_connect_unix_long_path),
         cmocka_unit_test(test_abort_while_connecting),
         cmocka_unit_test(test_owner_closes_in_on_event),
         cmocka_unit_test(test_owner_aborts_in_on_event),

@@ -114,16 +114,11 @@ struct world_peer *world_find_peer(struct world *world, const char *endpoint)
     return NULL;
 }
 
-static struct stream *network_open(struct network *network, const struct pn_endpoint *to,
-                                   const struct pn_ip *source)
+static struct stream *open_named(struct world *world, const char *name)
 {
-    struct world *world = PN_CONTAINER(network, struct world, network);
     struct world_stream *s = new_stream(world);
-    char text[PN_ENDPOINT_CHARS];
 
-    (void)source;
-    s->port.peer = *to;
-    s->peer = world_find_peer(world, pn_endpoint_format(to, text));
+    s->peer = world_find_peer(world, name);
     s->at = pn_mono_add(world->loop.now, s->peer ? s->peer->connect_ms : 0);
     if (s->peer && s->peer->how == PEER_IGNORES) {
         s->at = PN_MONO_NEVER;
@@ -133,6 +128,24 @@ static struct stream *network_open(struct network *network, const struct pn_endp
     }
     world->moved = true;
     return &s->port;
+}
+
+static struct stream *network_open(struct network *network, const struct pn_endpoint *to,
+                                   const struct pn_ip *source)
+{
+    char text[PN_ENDPOINT_CHARS];
+    struct stream *stream =
+        open_named(PN_CONTAINER(network, struct world, network), pn_endpoint_format(to, text));
+
+    (void)source;
+    stream->peer = *to;
+    return stream;
+}
+
+/* A peer's endpoint may be the path of a unix socket. */
+static struct stream *network_open_unix(struct network *network, const char *path)
+{
+    return open_named(PN_CONTAINER(network, struct world, network), path);
 }
 
 static struct stream *tls_client(struct tls_context *context, struct stream *plain,
@@ -427,7 +440,8 @@ static void tls_nothing(struct tls_context *context)
     (void)context;
 }
 
-static const struct network_ops network_ops = {.connect = network_open};
+static const struct network_ops network_ops = {.connect = network_open,
+                                               .connect_unix = network_open_unix};
 static const struct resolver_ops resolver_ops = {.ask = resolver_question,
                                                  .cancel = resolver_forget};
 static const struct tls_context_ops tls_ops = {
