@@ -418,6 +418,7 @@ static enum queue_end queue_end_of(enum out_end end)
 {
     switch (end) {
     case OUT_END_CLEAN:
+    case OUT_END_CLIENT: /* what was said to a client is nothing against the destination */
         return QUEUE_END_CLEAN;
     case OUT_END_BUSY:
         return QUEUE_END_BUSY;

@@ -66,6 +66,7 @@ struct out_session {
     struct out_try tries[ROUTE_ADDRESSES_MAX];
     size_t try_count;
     size_t current; /* the address that we are connected to */
+    const char *helo_name; /* for EHLO, of that address's source; NULL: hostname */
     struct pn_mono last_start;
     bool clear; /* TLS has failed at this address, and may be done without */
 

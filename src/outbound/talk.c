@@ -228,6 +228,10 @@ static void on_event(struct out_session *session, const struct smtp_client_event
         break_off_reply(session, event->busy ? OUT_END_BUSY : OUT_END_LOST, &event->reply,
                         event->stage);
         break;
+    case SMTP_CLIENT_EV_CHALLENGE:
+    case SMTP_CLIENT_EV_AUTH:
+    case SMTP_CLIENT_EV_IDENTIFIED:
+        break; /* nothing of the kind was asked */
     case SMTP_CLIENT_EV_QUIT:
         out_session_end(session, OUT_END_CLEAN, "%s: all done", session->peer);
         break;

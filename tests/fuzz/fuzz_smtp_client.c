@@ -121,6 +121,9 @@ static void take(struct owner *o, const struct smtp_client_event *event)
     case SMTP_CLIENT_EV_LIVE: /* nothing live is asked */
         pn_assert(false);
         break;
+    case SMTP_CLIENT_EV_CHALLENGE:
+    case SMTP_CLIENT_EV_AUTH:
+    case SMTP_CLIENT_EV_IDENTIFIED:
     case SMTP_CLIENT_EV_FAILED:
     case SMTP_CLIENT_EV_QUIT:
         o->ready = false;

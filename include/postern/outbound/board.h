@@ -31,6 +31,18 @@ void out_board_set_capabilities(struct out_board *board, struct pn_str destinati
                                 unsigned capabilities, uint64_t size_limit);
 
 /*
+ * Servers that break the protocol: enum smtp_quirk. A sure one holds for a day from when it
+ * was last seen. One that is guessed (the server fell silent) holds when it was guessed twice
+ * within a day, with nothing well done in between.
+ */
+#define OUT_QUIRK_AGE_MS PN_HOURS(24)
+void out_board_add_quirks(struct out_board *board, struct pn_str destination, unsigned quirks,
+                          bool sure, struct pn_mono now);
+void out_board_no_quirks(struct out_board *board, struct pn_str destination); /* it did well */
+unsigned out_board_quirks(struct out_board *board, struct pn_str destination,
+                          struct pn_mono now);
+
+/*
  * Sessions that workers hold to a destination for pass-through and call-ahead, over all of
  * them: taken before a session is opened, given back when it has ended. limit is the
  * domain's `sessions`. Deliveries are counted by the scheduler, which asks how many are

@@ -51,7 +51,8 @@ void out_pool_cancel(struct out_pool *pool, struct out_pool_request *request);
  * Gives a session back. clean: its transaction has ended (250 or refusal of the end of data,
  * or RSET was answered); else it is reset first, or dropped: in the middle of a text, or
  * when a reply is awaited. The asker forgets it, at whatever state: one that has ended is put
- * back too, and none is freed by the asker. May be called inside on_event.
+ * back too, and none is freed by the asker; one that was identified under XCLIENT is dropped.
+ * May be called inside on_event.
  */
 void out_pool_put(struct out_pool *pool, struct out_session *session, bool clean);
 

@@ -24,6 +24,8 @@
 #include "postern/port/tls.h"
 #include "postern/smtp/client.h"
 
+struct out_board;
+struct out_logins;
 struct out_session;
 
 /* What a session works with; borrowed for its life, one for each loop. */
@@ -37,6 +39,8 @@ struct out_deps {
     size_t own_count;
     const struct pn_ip *own_ips;
     size_t own_ip_count;
+    struct out_board *board;   /* what is known of broken peers; NULL: nothing */
+    struct out_logins *logins; /* credentials files; NULL: they cannot be read */
 };
 
 enum out_end {
@@ -45,6 +49,15 @@ enum out_end {
     OUT_END_FAILED, /* never became ready */
     OUT_END_LOST,   /* died while mails, or a live transaction, were under way */
     OUT_END_LOOP,   /* the next hop is ourselves */
+    OUT_END_CLIENT, /* an identified session was lost, or its client turned away (reply): says
+                       nothing of the destination */
+};
+
+/* How this next hop is told who gave us a mail. */
+enum out_identity {
+    OUT_IDENTITY_NONE,
+    OUT_IDENTITY_XFORWARD, /* with every mail: smtp_client_mail.identity */
+    OUT_IDENTITY_XCLIENT,  /* once: the session serves that client alone */
 };
 
 enum out_event_kind {
@@ -63,7 +76,8 @@ struct out_event {
     struct smtp_client_mail *mail;
     enum out_end end;
     struct pn_str reason;    /* a sentence: host, address, step, what was said */
-    struct smtp_reply reply; /* LIVE */
+    struct smtp_reply reply; /* LIVE; ENDED: what an identified client was turned away with
+                                (code 0: nothing was said) */
 };
 
 typedef void out_event_fn(struct out_session *session, void *owner);
@@ -78,12 +92,32 @@ struct out_options {
     out_line_fn *on_line;       /* or NULL */
     unsigned window_mails;      /* see smtp/client.h */
     size_t window_octets;
+    unsigned window_mails_max; /* 0: as at first */
+    size_t window_octets_max;
 };
 
 struct out_session *out_session_new(const struct out_deps *deps,
                                     const struct out_options *options, out_event_fn *on_event,
                                     void *owner);
 bool out_session_next(struct out_session *session, struct out_event *out_event);
+
+/*
+ * How the domain's `identity` and what the peer offers come out: from READY on. Whoever
+ * delivers under XCLIENT groups its mails by client (smtp_identity_same), and calls
+ * out_session_identify before the first. Under XFORWARD each mail carries its identity; a
+ * live transaction calls out_session_identify before its MAIL. Under NONE there is nothing
+ * to do, and an identity is ignored.
+ */
+enum out_identity out_session_identity_kind(const struct out_session *session);
+/*
+ * When READY, with nothing under way, and under XCLIENT once. READY comes again, or ENDED
+ * (OUT_END_CLIENT: the reply, if there is one, is a verdict on this client's mails, never on
+ * the destination). Strings need not outlive the call. After XCLIENT the session serves that
+ * client alone, never goes back to the pool (out_pool_put drops it), and its end, however
+ * bad, is OUT_END_CLIENT, or CLEAN.
+ */
+void out_session_identify(struct out_session *session, const struct smtp_identity *identity);
+bool out_session_identified(const struct out_session *session); /* XCLIENT was said */
 
 bool out_session_wants_mail(const struct out_session *session);
 void out_session_mail(struct out_session *session, struct smtp_client_mail *mail);
@@ -125,6 +159,8 @@ unsigned out_session_capabilities(const struct out_session *session);
 uint64_t out_session_size_limit(const struct out_session *session);
 struct pn_str out_session_ehlo_lines(const struct out_session *session);
 const struct stream_tls *out_session_tls(const struct out_session *session); /* or NULL */
+unsigned out_session_quirks(const struct out_session *session); /* enum smtp_quirk */
+unsigned out_session_window(const struct out_session *session); /* mails under way, at most */
 /* "mail.example.org[192.0.2.1]:25", for logs and reports; "" before a connection. */
 struct pn_str out_session_peer(const struct out_session *session);
 

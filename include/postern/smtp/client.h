@@ -20,6 +20,7 @@
 #define POSTERN_SMTP_CLIENT_H
 
 #include "postern/mail/envelope.h"
+#include "postern/smtp/identity.h"
 #include "postern/smtp/reply.h"
 
 struct smtp_client;
@@ -38,13 +39,23 @@ enum smtp_capability {
     SMTP_CAP_AUTH = 1 << 10,
 };
 
+/* What a server announces and does not keep to. Once noticed it is spoken to accordingly. */
+enum smtp_quirk {
+    SMTP_QUIRK_PIPELINING = 1 << 0, /* commands sent together are answered too seldom */
+    SMTP_QUIRK_CHUNKING = 1 << 1,   /* BDAT is not known after all */
+};
+
 struct smtp_client_options {
     struct pn_str hostname; /* what we say in EHLO; borrowed for the client's life */
     bool lmtp;
-    unsigned window_mails; /* mails under way without a final reply, at most; 1: no more than
+    unsigned window_mails; /* mails under way without a final reply, at first; 1: no more than
                               the protocol's own steps */
     size_t window_octets;  /* and their octets */
+    /* While replies are good the window doubles, up to these; 0: it never grows. */
+    unsigned window_mails_max;
+    size_t window_octets_max;
     unsigned capabilities_off; /* do not use these, whatever the server offers */
+    unsigned quirks;           /* enum smtp_quirk, known from before */
 };
 
 /*
@@ -61,8 +72,11 @@ struct smtp_client_mail {
     enum mail_ret ret;
     struct pn_str envid;
     struct smtp_reply *replies; /* one for each recipient; the caller's memory, filled in */
+    /* Said by XFORWARD with the envelope where the server offers that, and no identity was
+     * given to the session; NULL: nothing is said. */
+    const struct smtp_identity *identity;
     bool last_octet_sent; /* it is in output(): from here on a lost session is in doubt; taken
-                             back when a 421 shows that the server did not look at it */
+                             back when a reply shows that the server did not look at it */
     void *owner;          /* the caller's */
 };
 
@@ -76,7 +90,11 @@ enum smtp_client_event_kind {
     SMTP_CLIENT_EV_CHECKED, /* the answer to smtp_client_check: reply */
     SMTP_CLIENT_EV_FAILED,  /* the session is of no more use: reply (code 0: junk), stage */
     SMTP_CLIENT_EV_LIVE,    /* the answer to a live command: reply */
-    SMTP_CLIENT_EV_QUIT,    /* our QUIT was answered */
+    SMTP_CLIENT_EV_CHALLENGE,  /* 334 to AUTH: challenge; see smtp_client_auth_answer */
+    SMTP_CLIENT_EV_AUTH,       /* AUTH has ended: reply */
+    SMTP_CLIENT_EV_IDENTIFIED, /* the answer to smtp_client_xclient, when the session is ready
+                                  again; or to smtp_client_xforward: reply */
+    SMTP_CLIENT_EV_QUIT,       /* our QUIT was answered */
 };
 
 struct smtp_client_event {
@@ -85,6 +103,7 @@ struct smtp_client_event {
     struct smtp_reply reply;
     const char *stage; /* FAILED: "greeting", "EHLO", "MAIL FROM", "end of data", … */
     bool busy; /* FAILED: 421 with no text under way: a closing that is nobody's fault */
+    struct pn_str challenge; /* CHALLENGE: still base64 */
 };
 
 struct smtp_client *smtp_client_new(const struct smtp_client_options *options);
@@ -102,10 +121,49 @@ uint64_t smtp_client_size_limit(const struct smtp_client *client);    /* of SIZE
 struct pn_str smtp_client_greeting(const struct smtp_client *client); /* the peer's own name */
 /* The lines of the last EHLO answer, printable, separated by '\n'. */
 struct pn_str smtp_client_ehlo_lines(const struct smtp_client *client);
+/* What stands behind a keyword there: "AUTH" gives "PLAIN LOGIN"; "" where it is missing. */
+struct pn_str smtp_client_ehlo_words(const struct smtp_client *client, const char *keyword);
+
+/*
+ * What the server has shown itself to be, options.quirks included: enum smtp_quirk. A server
+ * that is found out while mails are under way ends the session by FAILED with event.quirks,
+ * and those mails are to be sent again, step by step; what it said to them by mistake is not
+ * taken for an answer.
+ */
+unsigned smtp_client_quirks(const struct smtp_client *client);
+/* The peer has fallen silent, or hung up, while commands sent together have no answer. True:
+ * that is what a server does that cannot read them together. */
+bool smtp_client_stalled(const struct smtp_client *client);
+
+/* The window as it is now: it halves by a 4xx or 421, and when the caller, who has a clock,
+ * finds the replies slow. */
+unsigned smtp_client_window(const struct smtp_client *client);
+void smtp_client_slow(struct smtp_client *client);
 
 void smtp_client_starttls(struct smtp_client *client);
 void smtp_client_secured(struct smtp_client *client); /* all is forgotten; EHLO is said again */
 void smtp_client_go(struct smtp_client *client);      /* the session is ready for mails */
+
+/*
+ * Logs in; between EV_EHLO and smtp_client_go. initial: the first response, already base64
+ * ("=" if empty), or "" for none. Each 334 is a CHALLENGE, to be answered by auth_answer
+ * (base64, "*" to give up); EV_AUTH brings the end, and after a refusal another mechanism may
+ * be tried. What is sent here must not be shown to anybody.
+ */
+void smtp_client_auth(struct smtp_client *client, struct pn_str mechanism,
+                      struct pn_str initial);
+void smtp_client_auth_answer(struct smtp_client *client, struct pn_str answer);
+bool smtp_client_in_auth(const struct smtp_client *client);
+
+/*
+ * The client whose mails follow, all of them: XCLIENT, then a greeting, EHLO (under the
+ * client's own name) and IDENTIFIED. Once in a session, when it is ready and has nothing
+ * under way. Whatever the server says from then on it says to that client.
+ */
+void smtp_client_xclient(struct smtp_client *client, const struct smtp_identity *identity);
+/* For live transactions: XFORWARD, whose reply is IDENTIFIED, and counts for nothing. Holds
+ * for the next transaction. Sent also when nothing of it can be said. */
+void smtp_client_xforward(struct smtp_client *client, const struct smtp_identity *identity);
 
 /* More mails may be handed in (the window has room). */
 bool smtp_client_wants_mail(const struct smtp_client *client);

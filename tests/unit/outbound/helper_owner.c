@@ -87,7 +87,7 @@ static void hand_in(struct fixture *f)
 
 static void take_event(struct fixture *f, const struct out_event *event)
 {
-    static const char *const ends[] = {"CLEAN", "BUSY", "FAILED", "LOST", "LOOP"};
+    static const char *const ends[] = {"CLEAN", "BUSY", "FAILED", "LOST", "LOOP", "CLIENT"};
     int mail = (int)(event->mail - f->mails);
 
     switch (event->kind) {

@@ -228,6 +228,11 @@ static void take_event(struct player *p, const struct smtp_client_event *event)
         write_event(p, "=LIVE", &event->reply);
         take_step(p);
         break;
+    case SMTP_CLIENT_EV_CHALLENGE:
+    case SMTP_CLIENT_EV_AUTH:
+    case SMTP_CLIENT_EV_IDENTIFIED:
+        fail_msg("nothing of the kind was asked");
+        break;
     case SMTP_CLIENT_EV_FAILED:
         assert_int_equal(pn_buf_printf(&p->trace, "=FAILED %s%s:", event->stage,
                                        event->busy ? " (busy)" : ""),
