@@ -98,16 +98,9 @@ json_t *admin_domain_options(const struct conf_domain *domain)
 {
     json_t *json = json_object();
 
-#define MAIN(...)
-#define LISTENER(...)
-#define CERTIFICATE(...)
 #define DOMAIN(name, type, def, min, ...)                                                      \
     admin_json_put(json, #name, JSON_##type(domain, name, min));
 #include "postern/conf/options.def"
-#undef MAIN
-#undef LISTENER
-#undef CERTIFICATE
-#undef DOMAIN
     return json;
 }
 

@@ -53,6 +53,7 @@ void conf_write_example(struct conf_writer *writer, size_t index)
         {OPTION_CERTIFICATE_chain, "\"/etc/postern/tls/fullchain.pem\""},
         {OPTION_CERTIFICATE_key, "\"/etc/postern/tls/privkey.pem\""},
         {OPTION_DOMAIN_target, "{\"mail.example.org:25\"}"},
+        {OPTION_SMART_HOST_target, "{\"smtp.example.net:587\"}"},
     };
     const char *fallback = conf_option_get(index)->fallback;
 
@@ -113,6 +114,12 @@ static void write_sample_option(struct conf_writer *writer, const char *indent, 
 {
     const struct conf_option *option = conf_option_get(index);
 
+    if (conf_row_twin(index) < OPTION_COUNT) {
+        conf_write(writer, "\n%s#%s = ", indent, option->name);
+        conf_write_example(writer, index);
+        conf_write(writer, " # as in a domain's file\n");
+        return;
+    }
     conf_write(writer, "\n");
     conf_write_wrapped(writer, indent[0] != '\0' ? "    # " : "# ", option->help);
     if (option->min[0] != '\0') {
@@ -172,6 +179,19 @@ int conf_write_sample(struct pn_buf *out)
                        "For STARTTLS. Of several certificates the client's SNI chooses one; "
                        "the first is used when none fits.");
     write_sample_section(&writer, CONF_CERTIFICATE, "certificate \"main\"", false);
+    conf_write(&writer, "\n");
+    conf_write_wrapped(
+        &writer, "# ",
+        "Who takes our clients' mail for the world. The first smart host that is "
+        "for the sender and the recipient's domain takes it, else the one without "
+        "senders and domains; where there is none it goes to the domain's own "
+        "MX hosts.");
+    write_sample_section(&writer, CONF_SMART_HOST, "smart_host \"main\"", false);
+    conf_write(&writer, "\n");
+    conf_write_wrapped(&writer, "# ",
+                       "How the MX hosts of the world are spoken to, and reports to senders "
+                       "leave.");
+    write_sample_section(&writer, CONF_OUTBOUND, "outbound", false);
     return writer.status;
 }
 

@@ -134,6 +134,28 @@ static const char lists_text[] =
     "the domain, or has more broken lines than good ones.\n"
     "Until there was a good one, the list knows nothing and refuses nobody.\n";
 
+static const char smart_hosts_text[] =
+    ".Ss Smart hosts\n"
+    "Each section\n"
+    ".Ic smart_host Qq Ar name\n"
+    "is a server that takes mail which is not for a relay domain.\n"
+    "The first section whose\n"
+    ".Ic senders\n"
+    "and\n"
+    ".Ic domains\n"
+    "both fit takes a mail, else the section that has neither, of which there may be one.\n"
+    "Where no section is for a mail it goes to the MX hosts of the recipient's domain.\n"
+    "The mail waits in the queue\n"
+    ".Ql smarthost:name .\n";
+
+static const char outbound_text[] = ".Ss The world\n"
+                                    "The section\n"
+                                    ".Ic outbound\n"
+                                    "says how the MX hosts of the world are spoken to.\n"
+                                    "Each domain has a queue of its own,\n"
+                                    ".Ql out:example.net .\n"
+                                    "The original client's address is never told to them.\n";
+
 static const char main_tail[] = ".Sh FILES\n"
                                 ".Bl -tag -width Ds\n"
                                 ".It Pa /etc/postern/postern.conf\n"
@@ -243,7 +265,11 @@ static void write_option(struct conf_writer *writer, size_t index)
     const struct conf_option *option = conf_option_get(index);
 
     conf_write(writer, ".It Ic %s No = Ar %s\n", option->name, option->type);
-    write_sentences(writer, option->help);
+    if (conf_row_twin(index) < OPTION_COUNT) {
+        conf_write(writer, "As in\n.Xr postern-domain 5 .\n");
+    } else {
+        write_sentences(writer, option->help);
+    }
     if (option->min[0] != '\0') {
         conf_write(writer, "Range: ");
         (void)conf_write_range(writer, index);
@@ -290,6 +316,10 @@ int conf_write_man(struct pn_buf *out)
                         "The client's SNI chooses among several; the first is used when none "
                         "fits.\n");
     write_options(&writer, CONF_CERTIFICATE);
+    conf_write(&writer, "%s", smart_hosts_text);
+    write_options(&writer, CONF_SMART_HOST);
+    conf_write(&writer, "%s", outbound_text);
+    write_options(&writer, CONF_OUTBOUND);
     conf_write(&writer, "%s", main_tail);
     return writer.status;
 }

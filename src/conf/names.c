@@ -8,7 +8,6 @@
 
 #include "postern/base/mem.h"
 
-#define NAME_MAX_OCTETS  253
 #define LABEL_MAX_OCTETS 63
 
 static const char *check_label(struct pn_str label)
@@ -51,7 +50,7 @@ const char *conf_name_check(struct pn_str name)
     if (!pn_str_is_ascii(name)) {
         return "write it as A-labels (xn--...)";
     }
-    if (name.len > NAME_MAX_OCTETS) {
+    if (name.len > CONF_NAME_MAX) {
         return "it is longer than 253 octets";
     }
     if (name.ptr[name.len - 1] == '.') {

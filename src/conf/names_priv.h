@@ -6,6 +6,8 @@
 
 #include "postern/conf/conf.h"
 
+#define CONF_NAME_MAX 253 /* octets of a host name */
+
 /* Why name is not a host name of letters, digits and hyphens; NULL when it is one. */
 const char *conf_name_check(struct pn_str name);
 

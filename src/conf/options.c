@@ -10,6 +10,8 @@
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
 
+#include <string.h>
+
 enum { REQUIRED = 1, RESTART = 2 };
 
 #define OFFSET_STRING(object, name)   offsetof(struct object, name)
@@ -57,13 +59,13 @@ enum { REQUIRED = 1, RESTART = 2 };
 #define CERTIFICATE(name, type, def, min, ...)                                                 \
     ROW(CONF_CERTIFICATE, conf_certificate, "certificate.", name, type, min)
 #define DOMAIN(name, type, def, min, ...) ROW(CONF_DOMAIN, conf_domain, "", name, type, min)
+#define SMART_HOST(name, type, def, min, ...)                                                  \
+    ROW(CONF_SMART_HOST, conf_domain, "smart_host.", name, type, min)
+#define OUTBOUND(name, type, def, min, ...)                                                    \
+    ROW(CONF_OUTBOUND, conf_domain, "outbound.", name, type, min)
 static const struct conf_row rows[] = {
 #include "postern/conf/options.def"
 };
-#undef MAIN
-#undef LISTENER
-#undef CERTIFICATE
-#undef DOMAIN
 
 #define OPTION(part, name, type, def, min, max, flags, help)                                   \
     {part,                                                                                     \
@@ -79,13 +81,11 @@ static const struct conf_row rows[] = {
 #define LISTENER(...)    OPTION("listener", __VA_ARGS__)
 #define CERTIFICATE(...) OPTION("certificate", __VA_ARGS__)
 #define DOMAIN(...)      OPTION("domain", __VA_ARGS__)
+#define SMART_HOST(...)  OPTION("smart_host", __VA_ARGS__)
+#define OUTBOUND(...)    OPTION("outbound", __VA_ARGS__)
 static const struct conf_option options[] = {
 #include "postern/conf/options.def"
 };
-#undef MAIN
-#undef LISTENER
-#undef CERTIFICATE
-#undef DOMAIN
 
 const struct conf_option *conf_options(size_t *out_count)
 {
@@ -126,6 +126,19 @@ size_t conf_row_find(enum conf_section section, struct pn_str name)
     return OPTION_COUNT;
 }
 
+size_t conf_row_twin(size_t index)
+{
+    enum conf_section section = conf_row_get(index)->section;
+    size_t twin = OPTION_COUNT;
+
+    if (section == CONF_SMART_HOST || section == CONF_OUTBOUND) {
+        twin = conf_row_find(CONF_DOMAIN, pn_str_z(options[index].name));
+    }
+    return twin < OPTION_COUNT && strcmp(options[twin].help, options[index].help) == 0
+               ? twin
+               : OPTION_COUNT;
+}
+
 const char *conf_section_place(enum conf_section section)
 {
     static const char *const places[] = {
@@ -133,6 +146,8 @@ const char *conf_section_place(enum conf_section section)
         [CONF_LISTENER] = "in a listener section of postern.conf",
         [CONF_CERTIFICATE] = "in a certificate section of postern.conf",
         [CONF_DOMAIN] = "in a domain's file",
+        [CONF_SMART_HOST] = "in a smart_host section of postern.conf",
+        [CONF_OUTBOUND] = "in the outbound section of postern.conf",
     };
 
     return places[section];

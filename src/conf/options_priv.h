@@ -9,7 +9,14 @@
 
 #include "postern/conf/conf.h"
 
-enum conf_section { CONF_MAIN, CONF_LISTENER, CONF_CERTIFICATE, CONF_DOMAIN };
+enum conf_section {
+    CONF_MAIN,
+    CONF_LISTENER,
+    CONF_CERTIFICATE,
+    CONF_DOMAIN,
+    CONF_SMART_HOST,
+    CONF_OUTBOUND,
+};
 
 enum conf_type {
     CONF_STRING,
@@ -31,11 +38,9 @@ enum conf_option_index {
 #define LISTENER(name, ...)    OPTION_LISTENER_##name,
 #define CERTIFICATE(name, ...) OPTION_CERTIFICATE_##name,
 #define DOMAIN(name, ...)      OPTION_DOMAIN_##name,
+#define SMART_HOST(name, ...)  OPTION_SMART_HOST_##name,
+#define OUTBOUND(name, ...)    OPTION_OUTBOUND_##name,
 #include "postern/conf/options.def"
-#undef MAIN
-#undef LISTENER
-#undef CERTIFICATE
-#undef DOMAIN
     OPTION_COUNT
 };
 
@@ -54,6 +59,10 @@ bool conf_type_has_words(enum conf_type type);
 
 /* The option of that section with exactly this name, or OPTION_COUNT. */
 size_t conf_row_find(enum conf_section section, struct pn_str name);
+
+/* The row of a domain's file that says just the same, or OPTION_COUNT: for a next hop in
+ * postern.conf, whose options need not be explained twice. */
+size_t conf_row_twin(size_t index);
 
 /* "postern.conf", "a listener section" …: where the options of a section stand. */
 const char *conf_section_place(enum conf_section section);

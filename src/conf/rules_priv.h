@@ -19,6 +19,14 @@ void conf_rules_certificate(struct conf_reader *reader, const struct conf_block 
 /* Between the sections, when each is right in itself. */
 void conf_rules_listeners(struct conf_reader *reader, const struct conf *conf);
 
+/* A smart host: title, targets, whom and what it is for. */
+void conf_rules_smart_host(struct conf_reader *reader, const struct conf_block *block,
+                           struct conf_domain *domain, const struct conf *conf);
+void conf_rules_outbound(struct conf_reader *reader, const struct conf_block *block,
+                         struct conf_domain *domain, const struct conf *conf);
+/* Between the smart hosts, when each is right in itself. */
+void conf_rules_smart_hosts(struct conf_reader *reader, const struct conf *conf);
+
 /* Says why name cannot be a relay domain; true when it can. */
 bool conf_rules_domain_name(struct conf_reader *reader, struct pn_str name);
 /* Also fills the domain's targets. conf may be NULL. */

@@ -24,7 +24,7 @@
 #include <string.h>
 
 #define GIVEN       (1 << 24)
-#define SECTIONS    2 /* kinds of sections in postern.conf */
+#define SECTIONS    4 /* kinds of sections in postern.conf */
 #define MESSAGE_MAX 400
 
 _Static_assert(sizeof(long) >= sizeof(void *), "def.number carries a pointer");
@@ -38,7 +38,13 @@ struct parse {
 static const struct {
     const char *name;
     enum conf_section section;
-} sections[SECTIONS] = {{"listener", CONF_LISTENER}, {"certificate", CONF_CERTIFICATE}};
+    cfg_flag_t flags;
+} sections[SECTIONS] = {
+    {"listener", CONF_LISTENER, CFGF_TITLE | CFGF_NO_TITLE_DUPES},
+    {"certificate", CONF_CERTIFICATE, CFGF_TITLE | CFGF_NO_TITLE_DUPES},
+    {"smart_host", CONF_SMART_HOST, CFGF_TITLE | CFGF_NO_TITLE_DUPES},
+    {"outbound", CONF_OUTBOUND, 0},
+};
 
 static struct parse *parse_of(const cfg_opt_t *opt)
 {
@@ -186,8 +192,8 @@ static cfg_t *read_tree(struct parse *parse, const char *text, bool *out_complet
 
     for (size_t i = 0; parse->top == CONF_MAIN && i < SECTIONS; i++) {
         declare(inner[i], sections[i].section, parse);
-        opts[count++] = (cfg_opt_t)CFG_SEC(sections[i].name, inner[i],
-                                           CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES);
+        opts[count++] =
+            (cfg_opt_t)CFG_SEC(sections[i].name, inner[i], CFGF_MULTI | sections[i].flags);
     }
     cfg = cfg_init(opts, CFGF_NONE);
     pn_assert(cfg); /* It fails for want of memory only. */

@@ -10,6 +10,9 @@
  * to in the same way. For the caller to free. */
 char *conf_targets_destination(const struct conf_domain *domain);
 
+/* The copy of another domain gets fallbacks and names of its own; it has no targets. */
+void conf_targets_copy(struct conf_domain *domain);
+
 /* Frees the targets, the fallbacks and what was made of source_address. */
 void conf_targets_free(struct conf_domain *domain);
 

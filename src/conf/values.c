@@ -352,6 +352,59 @@ void conf_values_read(struct conf_reader *reader, const struct conf_syntax *synt
     }
 }
 
+void conf_values_complete(enum conf_section section, struct conf_domain *domain)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        struct item item = {.option = conf_option_get(i), .row = conf_row_get(i)};
+
+        if (item.row->section == CONF_DOMAIN && !item.option->required &&
+            conf_row_find(section, pn_str_z(item.option->name)) == OPTION_COUNT) {
+            read_default(&item, field_of(i, domain));
+        }
+    }
+}
+
+static void copy_strings(struct conf_strings *strings)
+{
+    char **items = pn_alloc_array(strings->count + 1, sizeof *items);
+
+    for (size_t i = 0; i < strings->count; i++) {
+        items[i] = pn_strdup(strings->items[i]);
+    }
+    strings->items = items;
+}
+
+static void copy_field(enum conf_type type, void *field)
+{
+    if (type == CONF_STRING) {
+        char **string = field;
+
+        *string = *string == empty ? *string : pn_strdup(*string);
+    } else if (type == CONF_STRINGS) {
+        copy_strings(field);
+    }
+    pn_assert(type != CONF_NETS); /* No option of a domain has this type. */
+}
+
+void conf_values_copy(struct conf_domain *domain)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if (conf_row_get(i)->section == CONF_DOMAIN) {
+            copy_field(conf_row_get(i)->type, field_of(i, domain));
+        }
+    }
+    copy_strings(&domain->senders);
+    copy_strings(&domain->domains);
+}
+
+void conf_strings_free(struct conf_strings *strings)
+{
+    for (size_t i = 0; i < strings->count; i++) {
+        free(strings->items[i]);
+    }
+    free(strings->items);
+}
+
 static void free_field(enum conf_type type, void *field)
 {
     if (type == CONF_STRING) {
@@ -361,12 +414,7 @@ static void free_field(enum conf_type type, void *field)
             free(string);
         }
     } else if (type == CONF_STRINGS) {
-        struct conf_strings *strings = field;
-
-        for (size_t i = 0; i < strings->count; i++) {
-            free(strings->items[i]);
-        }
-        free(strings->items);
+        conf_strings_free(field);
     } else if (type == CONF_NETS) {
         free(((struct conf_nets *)field)->items);
     }

@@ -10,8 +10,14 @@
 void conf_values_read(struct conf_reader *reader, const struct conf_syntax *syntax,
                       const struct conf_block *block, void *object);
 
+/* The fields of a next hop that its section has no row for get the defaults of a domain. */
+void conf_values_complete(enum conf_section section, struct conf_domain *domain);
+/* Gives the fields of a domain that are a copy of another's their own texts and lists. */
+void conf_values_copy(struct conf_domain *domain);
+
 /* Frees what the section's fields own, not the object. */
 void conf_values_free(enum conf_section section, void *object);
+void conf_strings_free(struct conf_strings *strings);
 
 /* The field as a file would have it: 14d, "text", {a, b}. */
 int conf_value_format(size_t index, const void *object, struct pn_buf *out) PN_WARN_UNUSED;

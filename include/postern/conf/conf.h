@@ -94,28 +94,14 @@ struct conf_listener {
     char *name;
     struct pn_endpoint *endpoints; /* `address`, parsed */
     size_t endpoint_count;
-#define MAIN(...)
 #define LISTENER(name, type, ...) CONF_FIELD_##type(name)
-#define CERTIFICATE(...)
-#define DOMAIN(...)
 #include "postern/conf/options.def"
-#undef MAIN
-#undef LISTENER
-#undef CERTIFICATE
-#undef DOMAIN
 };
 
 struct conf_certificate {
     char *name;
-#define MAIN(...)
-#define LISTENER(...)
 #define CERTIFICATE(name, type, ...) CONF_FIELD_##type(name)
-#define DOMAIN(...)
 #include "postern/conf/options.def"
-#undef MAIN
-#undef LISTENER
-#undef CERTIFICATE
-#undef DOMAIN
 };
 
 struct conf {
@@ -124,15 +110,11 @@ struct conf {
     size_t listener_count;
     struct conf_certificate *certificates;
     size_t certificate_count;
+    struct conf_domain **smart_hosts; /* in the file's order; each is a reference */
+    size_t smart_host_count;
+    struct conf_domain *outbound; /* what every domain in the world begins with */
 #define MAIN(name, type, ...) CONF_FIELD_##type(name)
-#define LISTENER(...)
-#define CERTIFICATE(...)
-#define DOMAIN(...)
 #include "postern/conf/options.def"
-#undef MAIN
-#undef LISTENER
-#undef CERTIFICATE
-#undef DOMAIN
 };
 
 /* One of a domain's target hosts. */
@@ -145,6 +127,8 @@ struct conf_target {
 };
 
 /* What a queue's name means, and with it its definition. */
+#define CONF_SMART_HOST_QUEUE "smarthost:"
+#define CONF_OUTBOUND_QUEUE   "out:"
 enum conf_queue {
     CONF_QUEUE_DOMAIN,     /* a relay domain: a file in domains.d */
     CONF_QUEUE_SMART_HOST, /* "smarthost:NAME": a section of postern.conf */
@@ -153,7 +137,7 @@ enum conf_queue {
 
 struct conf_domain {
     unsigned refs; /* atomic */
-    char *name;    /* lower case, A-labels; also the name of its queue */
+    char *name;    /* of its queue; a relay domain's is the domain: lower case, A-labels */
     enum conf_queue kind;
     char *destination; /* what queues with the same next hop share: "smtp:host:25,…;tls=may" */
     bool target_mx;    /* there are no targets: the MX records of mx_name tell them */
@@ -162,17 +146,11 @@ struct conf_domain {
     size_t target_count;
     struct conf_target *fallbacks;
     size_t fallback_count;
-    struct pn_ip source_v4, source_v6; /* of source_address; family NONE: any */
-    char *source_names[2];             /* for EHLO: IPv4's, IPv6's; NULL: hostname */
-#define MAIN(...)
-#define LISTENER(...)
-#define CERTIFICATE(...)
+    struct pn_ip source_v4, source_v6;    /* of source_address; family NONE: any */
+    char *source_names[2];                /* for EHLO: IPv4's, IPv6's; NULL: hostname */
+    struct conf_strings senders, domains; /* of a smart host, in lower case */
 #define DOMAIN(name, type, ...) CONF_FIELD_##type(name)
 #include "postern/conf/options.def"
-#undef MAIN
-#undef LISTENER
-#undef CERTIFICATE
-#undef DOMAIN
 };
 
 /* A mistake or a warning in a configuration. */
@@ -213,6 +191,12 @@ struct conf_domain *conf_domain_parse(const char *file, struct pn_str name, stru
 struct conf_domain *conf_domain_ref(struct conf_domain *domain);
 void conf_domain_unref(struct conf_domain **domain);
 
+/*
+ * The definition of "out:NAME", made of the outbound section. name is a domain in lower case
+ * A-labels, or anything: NULL when it cannot be a domain's name. A new reference.
+ */
+struct conf_domain *conf_outbound_domain(const struct conf *conf, struct pn_str name);
+
 /* The domain as a file in domains.d: only what differs from the defaults, and what must be. */
 int conf_domain_format(const struct conf_domain *domain, struct pn_buf *out) PN_WARN_UNUSED;
 
@@ -221,7 +205,7 @@ int conf_rate_format(const struct conf_rate *rate, struct pn_buf *out) PN_WARN_U
 
 /* One option, for people and for generators. */
 struct conf_option {
-    const char *section; /* "", "listener", "certificate", "domain" */
+    const char *section; /* "", "listener", "certificate", "domain", "smart_host", "outbound" */
     const char *name;
     const char *type;     /* "duration", "size", "a|b|c", "list of strings", … */
     const char *fallback; /* the default as written, NULL if required */

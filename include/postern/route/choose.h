@@ -11,8 +11,6 @@
 #include "postern/conf/conf.h"
 #include "postern/domains/domains.h"
 
-#define ROUTE_SMART_HOST  "smarthost:"
-#define ROUTE_OUTBOUND    "out:"
 #define ROUTE_QUEUE_CHARS 272 /* a domain name, what stands in front of it, and NUL */
 #define ROUTE_SAID_CHARS  300
 
