@@ -4,7 +4,10 @@
  * The seed decides domains and their servers, latencies, who sends what, outages of each
  * kind, what servers answer, power cuts, failing disks, clock steps, restarts, and what the
  * operator does. In the end all trouble is over and the world is given the time it needs:
- * every message that was answered 250 must have been delivered or parked.
+ * every message that was answered 250 must have been delivered or parked. And then new mail to
+ * somebody who exists must be taken and delivered, without any more help.
+ *
+ * Who exists is told by the address: those with a dot in front of the @, and postmaster.
  *
  *     random [-v] [SEED [COUNT]]      also SIM_SEEDS=COUNT
  *
@@ -21,13 +24,25 @@
 #define DOMAINS_MOST 6
 #define HOSTS_MOST   4
 #define SEEDS        200
+#define USERS        20
+#define LIST_USERS   15 /* a list lacks some */
+
+/* What a server thinks of recipients. */
+struct mood {
+    bool moody;     /* refuses some for no reason */
+    bool catch_all; /* takes everybody, at RCPT */
+    bool vague;     /* its 550 has no enhanced code */
+    bool empty;     /* its table of users is */
+};
 
 struct world {
     struct sim *sim;
     size_t domain_count, host_count;
     char domains[DOMAINS_MOST][64];
     char hosts[HOSTS_MOST][64];
+    struct mood moods[HOSTS_MOST];
     bool removed[DOMAINS_MOST];
+    bool closed[DOMAINS_MOST]; /* a list is the last word, or clients are deferred */
     bool broken, full, low;
 };
 
@@ -43,24 +58,108 @@ static bool chance(struct world *world, unsigned permille)
 
 /* ---- the beginning ----------------------------------------------------------------------- */
 
+static void write_list(struct world *world, size_t d)
+{
+    char path[64], text[USERS * 8 * 12] = "# who is here\n";
+
+    for (size_t i = 0; i < LIST_USERS * (size_t)8; i++) {
+        size_t len = strlen(text);
+
+        (void)snprintf(text + len, sizeof text - len, "u%zu.%zu\n", i / 8, i % 8);
+    }
+    (void)snprintf(path, sizeof path, "/lists/%s", world->domains[d]);
+    sim_file(world->sim, path, text);
+}
+
+/* Half of the domains know nobody and store everything: that is the quickest to run. */
+static void draw_policy(struct world *world, size_t d, char *text, size_t octets)
+{
+    static const char *const recipients[] = {"{call-ahead}", "{list}", "{list, call-ahead}",
+                                             "{call-ahead, any}", "{any}"};
+    static const char *const when_up[] = {"pass-through", "pass-through", "accept", "defer"};
+    size_t who = below(world, 5), way = below(world, 4);
+    unsigned hours = 1 + (unsigned)below(world, 200);
+    char list[96] = "";
+
+    text[0] = '\0';
+    world->closed[d] = false;
+    if (chance(world, 500)) {
+        return;
+    }
+    world->closed[d] = who == 1 || way == 3;
+    if (strstr(recipients[who], "list")) {
+        write_list(world, d);
+        (void)snprintf(list, sizeof list, "recipient_list = \"/lists/%s\"\n",
+                       world->domains[d]);
+    }
+    (void)snprintf(text, octets,
+                   "recipients = %s\n%swhen_up = %s\non_tempfail = %s\n"
+                   "unknown_when_down = %s\nvalid_keep = \"%uh\"\n"
+                   "valid_refresh = \"%um\"\ncall_ahead_wait = \"%us\"\n",
+                   recipients[who], list, when_up[way], chance(world, 300) ? "hold" : "pass",
+                   chance(world, 500) ? "accept" : "defer", hours,
+                   1 + (unsigned)below(world, 60 * hours), 1 + (unsigned)below(world, 30));
+}
+
 static void define(struct world *world, size_t d)
 {
     const char *first = world->hosts[below(world, world->host_count)];
     const char *second = world->hosts[below(world, world->host_count)];
-    char text[512];
+    char text[1024], policy[512];
 
+    draw_policy(world, d, policy, sizeof policy);
     (void)snprintf(
         text, sizeof text,
         "target = {\"%s\"%s%s%s}\nservice = %s\nsessions = %u\nmessages_per_session = %u\n"
         "recipients_per_transaction = %u\nhold = \"%u"
-        "d\"\n",
+        "d\"\n%s",
         first, strcmp(first, second) != 0 ? ", \"" : "",
         strcmp(first, second) != 0 ? second : "", strcmp(first, second) != 0 ? "\"" : "",
         chance(world, 200) ? "lmtp" : "smtp", 1 + (unsigned)below(world, 20),
         1 + (unsigned)below(world, 50), 1 + (unsigned)below(world, 5),
-        30 + (unsigned)below(world, 30));
+        30 + (unsigned)below(world, 30), policy);
     sim_domain(world->sim, world->domains[d], text);
     world->removed[d] = false;
+}
+
+static bool exists(struct pn_str address)
+{
+    struct pn_str local = pn_str_cut(&address, '@');
+
+    return pn_str_find(local, '.') < local.len || pn_str_eq(local, PN_STR("postmaster"));
+}
+
+static const char *refuse_user(const struct mood *mood)
+{
+    return mood->vague ? "550 No such user" : "550 5.1.1 There is no such person";
+}
+
+/* About one recipient in ten gets this. */
+static const char *be_moody(struct sim_server *server, enum sim_verb verb)
+{
+    static const char *const words[] = {"450 4.2.1 Greylisted, come back",
+                                        "550 5.1.1 There is no such person",
+                                        "452 4.5.3 Too many recipients"};
+    uint64_t draw = pn_rand_below(sim_rand(server->sim), 100);
+
+    if (verb == SIM_RCPT && draw < 10) {
+        return words[draw % 3];
+    }
+    if (verb == SIM_DOT && draw < 6) {
+        return draw < 3 ? "451 4.3.0 Later, please" : "554 5.6.0 Not like this";
+    }
+    return verb == SIM_MAIL && draw < 2 ? "421 4.3.2 Going away" : NULL;
+}
+
+static const char *answer(void *owner, struct sim_server *server, enum sim_verb verb,
+                          struct pn_str arg)
+{
+    const struct mood *mood = owner;
+
+    if (verb == SIM_RCPT && (mood->empty || (!exists(arg) && !mood->catch_all))) {
+        return refuse_user(mood);
+    }
+    return mood->moody ? be_moody(server, verb) : NULL;
 }
 
 static void make(struct world *world)
@@ -80,6 +179,10 @@ static void make(struct world *world)
         server->sessions_max = chance(world, 200) ? 1 + (unsigned)below(world, 5) : 0;
         server->messages_max = chance(world, 200) ? 1 + (unsigned)below(world, 20) : 0;
         server->die_keeps = chance(world, 500);
+        server->on_verb = answer;
+        server->owner = &world->moods[h];
+        world->moods[h].catch_all = chance(world, 200);
+        world->moods[h].vague = chance(world, 300);
         for (size_t v = 0; v < SIM_VERBS; v++) {
             server->delays_ms[v] = chance(world, 100) ? (int64_t)below(world, 3000) : 0;
         }
@@ -116,7 +219,8 @@ static void send_mail(struct world *world)
         .pipelining = chance(world, 500),
         .bdat = chance(world, 300),
         .pause_ms = chance(world, 100) ? (int64_t)below(world, 2000) : 0,
-        .resets = chance(world, 500)};
+        .resets = chance(world, 500),
+        .etrn = chance(world, 50) ? world->domains[below(world, world->domain_count)] : NULL};
     size_t count = 1 + below(world, chance(world, 100) ? 30 : 4), first = 0;
 
     if (chance(world, 30)) {
@@ -129,8 +233,9 @@ static void send_mail(struct world *world)
         for (size_t r = 0; r < n; r++) {
             size_t len = strlen(recipients);
 
-            (void)snprintf(recipients + len, sizeof recipients - len, "%su%zu.%zu@%s",
-                           r > 0 ? " " : "", sim_mails(world->sim), r,
+            (void)snprintf(recipients + len, sizeof recipients - len,
+                           chance(world, 100) ? "%sno%zu-%zu@%s" : "%su%zu.%zu@%s",
+                           r > 0 ? " " : "", (size_t)below(world, USERS), r,
                            world->domains[below(world, world->domain_count)]);
         }
         number = sim_mail_new(world->sim, chance(world, 100) ? "" : "a@sender.example",
@@ -140,33 +245,39 @@ static void send_mail(struct world *world)
     sim_send(world->sim, first, count, &options);
 }
 
-/* About one recipient in ten gets this, by its address. */
-static const char *moody(void *owner, struct sim_server *server, enum sim_verb verb,
-                         struct pn_str arg)
+static void change_mood(struct world *world, struct mood *mood)
 {
-    static const char *const words[] = {"450 4.2.1 Greylisted, come back",
-                                        "550 5.1.1 There is no such person",
-                                        "452 4.5.3 Too many recipients"};
-    uint64_t draw = pn_rand_below(sim_rand(server->sim), 100);
+    switch (below(world, 4)) {
+    case 0:
+        mood->catch_all = !mood->catch_all;
+        break;
+    case 1:
+        mood->empty = !mood->empty;
+        break;
+    default:
+        mood->moody = !mood->moody;
+        break;
+    }
+}
 
-    (void)owner;
-    (void)arg;
-    if (verb == SIM_RCPT && draw < 10) {
-        return words[draw % 3];
+static void trouble_dns(struct world *world, const char *host)
+{
+    if (chance(world, 300)) {
+        sim_dns_delay(world->sim, host, (int64_t)below(world, chance(world, 500) ? 20000 : 1));
+    } else {
+        sim_dns_status(world->sim, host,
+                       chance(world, 500) ? RESOLVER_TEMPFAIL : RESOLVER_FOUND);
     }
-    if (verb == SIM_DOT && draw < 6) {
-        return draw < 3 ? "451 4.3.0 Later, please" : "554 5.6.0 Not like this";
-    }
-    return verb == SIM_MAIL && draw < 2 ? "421 4.3.2 Going away" : NULL;
 }
 
 static void trouble_server(struct world *world)
 {
     static const char *const greetings[] = {NULL, "421 4.3.2 Busy", "554 5.3.2 No service"};
-    const char *host = world->hosts[below(world, world->host_count)];
+    size_t h = below(world, world->host_count);
+    const char *host = world->hosts[h];
     struct sim_server *server = sim_server(world->sim, host);
 
-    switch (below(world, 9)) {
+    switch (below(world, 12)) {
     case 0:
     case 1:
     case 2:
@@ -179,32 +290,49 @@ static void trouble_server(struct world *world)
         server->die_in_text = (unsigned)below(world, 5);
         break;
     case 5:
-        server->on_verb = server->on_verb ? NULL : moody;
-        break;
     case 6:
-        sim_peer(world->sim, host, "CONNECT", greetings[below(world, 3)]);
+        change_mood(world, &world->moods[h]);
         break;
     case 7:
+        sim_peer(world->sim, host, "CONNECT", greetings[below(world, 3)]);
+        break;
+    case 8:
         server->mute_after_dot = !server->mute_after_dot;
         break;
+    case 9:
+    case 10:
+        server->ends[below(world, SIM_VERBS)] =
+            (enum sim_end)below(world, SIM_HALF_A_REPLY + 1);
+        server->ends_left = (unsigned)below(world, 20);
+        break;
     default:
-        sim_dns_status(world->sim, host,
-                       chance(world, 500) ? RESOLVER_TEMPFAIL : RESOLVER_FOUND);
+        trouble_dns(world, host);
         break;
     }
+}
+
+static void trouble_store(struct world *world)
+{
+    static const enum sim_fault faults[] = {SIM_FAIL, SIM_FAIL, SIM_POWER_CUT,
+                                            SIM_CUT_AND_FAIL};
+    enum sim_fault fault = faults[below(world, 4)];
+    int64_t restart_ms = (int64_t)below(world, 100000);
+
+    if (chance(world, 200)) {
+        sim_state_fault_at(world->sim, fault, 1 + below(world, 40), restart_ms);
+    } else {
+        sim_fault_at(world->sim, fault, 1 + below(world, 40), restart_ms);
+    }
+    sim_fault_span(world->sim, 1 + below(world, 6));
 }
 
 static void trouble_disk(struct world *world)
 {
     switch (below(world, 6)) {
     case 0:
-        sim_fault_at(world->sim, SIM_POWER_CUT, 1 + below(world, 40),
-                     (int64_t)below(world, 100000));
-        break;
     case 1:
     case 2:
-        sim_fault_at(world->sim, SIM_FAIL, 1 + below(world, 40), 0);
-        sim_fault_span(world->sim, 1 + below(world, 6));
+        trouble_store(world);
         break;
     case 3:
         world->broken = !world->broken;
@@ -225,7 +353,13 @@ static void operate(struct world *world)
 {
     size_t d = below(world, world->domain_count);
 
-    switch (below(world, 9)) {
+    switch (below(world, 11)) {
+    case 9:
+        (void)sim_resume(world->sim, world->domains[d]);
+        break;
+    case 10:
+        (void)sim_refuse(world->sim, world->domains[d]);
+        break;
     case 0:
         sim_hold(world->sim, world->domains[d], true);
         break;
@@ -295,6 +429,7 @@ static void mend(struct world *world)
     struct sim *sim = world->sim;
 
     sim_fault_at(sim, SIM_NO_FAULT, 0, 0);
+    sim_state_fault_at(sim, SIM_NO_FAULT, 0, 0);
     sim_store_break(sim, false);
     sim_disk_full(sim, false);
     sim_disk_free(sim, UINT64_C(50) << 30);
@@ -304,12 +439,15 @@ static void mend(struct world *world)
     for (size_t h = 0; h < world->host_count; h++) {
         struct sim_server *server = sim_server(sim, world->hosts[h]);
 
-        server->on_verb = NULL;
+        world->moods[h].moody = false;
+        world->moods[h].empty = false;
+        server->ends_left = 0;
         server->die_after_dot = 0;
         server->die_in_text = 0;
         server->mute_after_dot = false;
         sim_peer(sim, world->hosts[h], "CONNECT", NULL);
         sim_dns_status(sim, world->hosts[h], RESOLVER_FOUND);
+        sim_dns_delay(sim, world->hosts[h], 0);
         sim_reach(sim, world->hosts[h], SIM_UP);
     }
     for (size_t d = 0; d < world->domain_count; d++) {
@@ -323,8 +461,40 @@ static void mend(struct world *world)
     (void)sim_flush(sim, "");
 }
 
+/* Who writes now to somebody who exists is served. */
+static void check_service(struct world *world)
+{
+    struct sim *sim = world->sim;
+    size_t first = sim_mails(sim) + 1;
+
+    for (size_t d = 0; d < world->domain_count; d++) {
+        (void)sim_resume(sim, world->domains[d]);
+    }
+    sim_run(sim, PN_HOURS(4)); /* also what a mood has taught is asked again by then */
+    for (size_t d = 0; d < world->domain_count; d++) {
+        char address[80];
+
+        if (!world->closed[d]) {
+            (void)snprintf(address, sizeof address, "fresh.%zu@%s", d, world->domains[d]);
+            (void)sim_submit(sim, "a@sender.example", address);
+        }
+    }
+    sim_settle(sim, PN_HOURS(2), true);
+    for (size_t number = first; number <= sim_mails(sim); number++) {
+        const struct sim_mail *mail = sim_mail(sim, number);
+
+        if (mail->state != SIM_TAKEN || mail->recipients[0].delivered != 1) {
+            sim_fail(sim, "all is well again, and mail %zu to %s was not served (%u)", number,
+                     mail->recipients[0].address, mail->code);
+        }
+    }
+}
+
 /* ---- seeds
  * ------------------------------------------------------------------------------------ */
+
+#define ETRN_CLIENTS "etrn_clients = {\"198.51.0.0/20\"}\n"
+#define NO_TRACE     "trace = 0\n"
 
 struct job {
     uint64_t seed;
@@ -343,7 +513,9 @@ static void run_seed(void *arg)
     options.encrypt = pn_rand_below(&rand, 4) == 0;
     options.no_checks = pn_rand_below(&rand, 4) != 0; /* they take most of the time */
     options.workers = 1 + pn_rand_below(&rand, 4);
-    options.conf = pn_rand_below(&rand, 4) == 0 ? "memory = 16M\n" : NULL;
+    options.conf = pn_rand_below(&rand, 4) == 0
+                       ? "memory = 16M\n" ETRN_CLIENTS
+                       : (pn_rand_below(&rand, 3) == 0 ? ETRN_CLIENTS : ETRN_CLIENTS NO_TRACE);
     world.sim = sim_new(job->seed, &options);
     make(&world);
     steps = 20 + below(&world, 80);
@@ -352,6 +524,7 @@ static void run_seed(void *arg)
     }
     mend(&world);
     sim_settle(world.sim, PN_DAYS(2), true);
+    check_service(&world);
     if (job->verbose) {
         printf("%zu mails, %zu accepted, %zu delivered whole, %llu duplicates, %.1f days\n",
                sim_mails(world.sim), sim_accepted(world.sim), sim_delivered(world.sim),

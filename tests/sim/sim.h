@@ -1,10 +1,10 @@
 /*
  * sim.h - the simulation of Postern: the real flows in a world made up from one seed.
  *
- * What is real: ingress, spool, queue, deliver, outbound, policy, domains, configuration,
- * and the crypto of tls/. What is played: time, the network, DNS, the store's disk, files,
- * clients and primary servers. Nothing sleeps, no socket is opened and no thread is made: a
- * week of outage takes milliseconds, and a seed replays exactly.
+ * What is real: ingress, verify, spool, state, queue, deliver, outbound, policy, domains,
+ * configuration, and the crypto of tls/. What is played: time, the network, DNS, the disk of
+ * the two stores, files, clients and primary servers. Nothing sleeps, no socket is opened and
+ * no thread is made: a week of outage takes milliseconds, and a seed replays exactly.
  *
  * Time moves from event to event. Several loops (main, and one for each worker) take turns
  * on this one thread; which of those that have something to do goes first is drawn from the
@@ -22,10 +22,10 @@
  *
  * What must always hold is checked after every event (sim_check.c), and what must hold in
  * the end by sim_settle: every recipient that was answered 250 is delivered, parked, or in
- * the spool; what was answered 4xx or 5xx at the end of data was delivered to nobody; a
- * second delivery has its reason (a reply that never reached us, a crash before the end of
- * the job was durable). A violation prints the seed, the virtual time and the last lines of
- * the log, and ends the program.
+ * the spool; what was answered 4xx or 5xx at the end of data was delivered to nobody, nor
+ * anything to a recipient that was answered so; a second delivery has its reason (a reply that
+ * never reached us, a crash before the end of the job was durable). A violation prints the
+ * seed, the virtual time and the last lines of the log, and ends the program.
  *
  * Parts: sim_loop.c events and loops, sim_net.c connections, sim_dns.c, sim_store.c the
  * store with power cuts, sim_map.c what is on its disk, sim_files.c files and random
@@ -79,7 +79,8 @@ bool sim_chance(struct sim *sim, unsigned permille);
 
 /* ---- the daemon ------------------------------------------------------------------------ */
 
-/* Adds or changes a relay domain. text: its file without recipients and when_up. */
+/* Adds or changes a relay domain. text: its file; recipients = {any} and when_up = accept
+ * unless it says otherwise, on a line of its own. */
 void sim_domain(struct sim *sim, const char *name, const char *text);
 void sim_domain_remove(struct sim *sim, const char *name);
 
@@ -101,6 +102,10 @@ void sim_verb_mail(struct sim *sim, enum spool_verb verb, size_t number);
 bool sim_queue(struct sim *sim, const char *name, struct queue_status *out);
 bool sim_destination(struct sim *sim, const char *domain, struct queue_destination_status *out);
 enum queue_state sim_state(struct sim *sim, const char *domain);
+/* The operator about a destination that is stopped: try again, or believe its refusals. */
+bool sim_resume(struct sim *sim, const char *domain);
+bool sim_refuse(struct sim *sim, const char *domain);
+bool sim_parole(struct sim *sim, const char *domain);
 uint64_t sim_waiting(struct sim *sim); /* jobs, over all queues */
 uint64_t sim_parked(struct sim *sim, const char *queue);
 /* How often an event was logged since the world began. */
@@ -110,13 +115,17 @@ uint64_t sim_logged(const struct sim *sim, enum pn_event event);
 
 enum sim_fault {
     SIM_NO_FAULT,
-    SIM_POWER_CUT, /* after the operation */
-    SIM_FAIL,      /* the operation fails */
+    SIM_POWER_CUT,    /* after the operation */
+    SIM_FAIL,         /* the operation fails */
+    SIM_CUT_AND_FAIL, /* power is cut, and then the rest of the span fails: at the start */
 };
 /* Append, sync, read and open of the store are counted from now on; the n-th, from 1, gets
  * the fault, and the daemon starts again restart_ms after a power cut. */
 void sim_fault_at(struct sim *sim, enum sim_fault fault, uint64_t n, int64_t restart_ms);
 void sim_fault_span(struct sim *sim, uint64_t count); /* so many operations fail, not one */
+/* The same of the state's store, on which no mail depends. */
+void sim_state_fault_at(struct sim *sim, enum sim_fault fault, uint64_t n, int64_t restart_ms);
+uint64_t sim_state_operations(const struct sim *sim);
 uint64_t sim_store_operations(const struct sim *sim); /* since sim_fault_at */
 bool sim_fault_happened(const struct sim *sim);
 void sim_store_break(struct sim *sim, bool broken);   /* every operation fails meanwhile */
@@ -124,6 +133,7 @@ void sim_disk_free(struct sim *sim, uint64_t octets); /* free space, as files sa
 void sim_disk_full(struct sim *sim, bool full);       /* appends fail with "no space" */
 size_t sim_disk_items(const struct sim *sim);         /* keys on the disk */
 void sim_disk_slow(struct sim *sim, int64_t sync_ms); /* most time of a sync */
+void sim_file(struct sim *sim, const char *path, const char *content); /* NULL: removed */
 
 /* ---- network and DNS ------------------------------------------------------------------- */
 
@@ -131,6 +141,7 @@ void sim_disk_slow(struct sim *sim, int64_t sync_ms); /* most time of a sync */
 void sim_dns(struct sim *sim, const char *name, const char *record);
 /* All questions about the name get this from now on; RESOLVER_FOUND: as the table says. */
 void sim_dns_status(struct sim *sim, const char *name, enum resolver_status status);
+void sim_dns_delay(struct sim *sim, const char *name, int64_t ms);    /* of the answers */
 void sim_latency(struct sim *sim, int64_t least_ms, int64_t most_ms); /* one way */
 void sim_cut(struct sim *sim, size_t octets); /* pieces of at most so many; 0: whole */
 
@@ -166,6 +177,9 @@ enum sim_capability {
     SIM_CAPABILITIES = 31,
 };
 
+/* What a server does in place of its reply to a verb. After a text it is in doubt. */
+enum sim_end { SIM_REPLIES, SIM_CLOSES, SIM_RESETS, SIM_FALLS_SILENT, SIM_HALF_A_REPLY };
+
 struct sim_server;
 /* What the server says to a verb; NULL: what it would say anyway. arg is an address. */
 typedef const char *sim_server_fn(void *owner, struct sim_server *server, enum sim_verb verb,
@@ -182,6 +196,8 @@ struct sim_server {
     unsigned die_in_text;   /* so many times it is lost in the middle of a text */
     bool die_keeps;         /* what it had got whole, it keeps and delivers */
     bool mute_after_dot;    /* says nothing any more after a text, and stays connected */
+    enum sim_end ends[SIM_VERBS];
+    unsigned ends_left;     /* so many times */
     unsigned messages_max;  /* 421 after so many messages in a session; 0: never */
     bool trickle;           /* replies come octet by octet */
     sim_server_fn *on_verb; /* or NULL */
@@ -193,6 +209,7 @@ struct sim_server {
     char host[64];
     struct pn_endpoint at;
     unsigned sessions, sessions_most;
+    unsigned near_sessions; /* as we ourselves see it */
     uint64_t connections, attempts, messages, recipients;
     uint64_t verbs[SIM_VERBS];
     int64_t last_connection_ms, first_message_ms, last_message_ms; /* 0: never */
@@ -219,6 +236,7 @@ enum sim_mail_state {
 struct sim_recipient {
     char address[80];
     bool accepted;      /* 250 to RCPT */
+    unsigned code;      /* the reply to RCPT; 0: none yet */
     unsigned delivered; /* how often */
     unsigned excuses;   /* how often it may be delivered again */
     unsigned duplicates;
@@ -237,9 +255,10 @@ struct sim_mail {
     enum sim_mail_state state;
     unsigned code; /* the last reply to it */
     int64_t submitted_ms, ended_ms;
-    char id[27];  /* the queue id that the reply named, or "" */
-    bool deleted; /* the operator wanted it so */
-    bool excused; /* told 452, but the daemon ended before it could undo the failed write */
+    char id[27];   /* the queue id that the reply named, or "" */
+    bool deleted;  /* the operator wanted it so */
+    bool excused;  /* told 452, but the daemon ended before it could undo the failed write */
+    bool in_doubt; /* a server kept it, and we did not hear of that */
 };
 
 /* How a client sends. */
@@ -249,10 +268,13 @@ struct sim_client_options {
     size_t vanish_after; /* octets of the first text after which it vanishes; 0: never */
     bool resets;         /* it vanishes by RST, else without a word */
     int64_t pause_ms;    /* between pieces of a text */
+    const char *etrn;    /* a domain to ask for after EHLO, or NULL; not copied */
 };
 
 /* Makes a mail; nothing is sent. recipients: separated by blanks. Returns its number. */
 size_t sim_mail_new(struct sim *sim, const char *sender, const char *recipients, size_t octets);
+/* The replies to ETRN so far, by their first digit. */
+unsigned sim_etrn_replies(const struct sim *sim, unsigned digit);
 /* A client that sends these mails, in this order, in one session. */
 void sim_send(struct sim *sim, size_t first, size_t count,
               const struct sim_client_options *options);

@@ -25,6 +25,7 @@
 #define HOLD_GRACE_MS   PN_MINUTES(15) /* a probe under way goes on from host to host */
 #define LINE_OCTETS     600
 #define ISOLATED_MOST_S 300
+#define UNSENT_MOST     ((size_t)2 << 20) /* of one session, towards its peer */
 
 /* ---- failure ------------------------------------------------------------------------------
  */
@@ -126,6 +127,7 @@ static void on_receipt(void *owner, bool seen)
             recipient->seen_ms = delivery->sim->now_ms;
         } else {
             recipient->excuses++;
+            mail->in_doubt = true;
         }
     }
     free(delivery);
@@ -166,7 +168,8 @@ static void compare(struct sim *sim, const struct sim_mail *mail, struct pn_str 
 static void count_delivery(struct sim *sim, struct sim_mail *mail,
                            struct sim_recipient *recipient)
 {
-    if (!recipient->accepted && mail->state != SIM_WAITS && mail->state != SIM_UNKNOWN) {
+    if (recipient->code >= 400 ||
+        (!recipient->accepted && mail->state != SIM_WAITS && mail->state != SIM_UNKNOWN)) {
         sim_fail(sim, "mail %zu was delivered to %s, who was refused", mail->number,
                  recipient->address);
     }
@@ -288,6 +291,17 @@ void sim_check_delivered(struct sim_server *server, struct sim_wire *wire, struc
     sim_wire_receipt(wire, on_receipt, delivery);
 }
 
+void sim_check_recipient(struct sim *sim, struct sim_mail *mail,
+                         struct sim_recipient *recipient, unsigned code)
+{
+    recipient->code = code;
+    recipient->accepted = code == 250;
+    if (!recipient->accepted && recipient->delivered > 0) {
+        sim_fail(sim, "mail %zu was delivered to %s before that one was refused (%u)",
+                 mail->number, recipient->address, code);
+    }
+}
+
 void sim_check_answered(struct sim *sim, struct sim_mail *mail)
 {
     static const char *const names[] = {"waits", "taken", "told no", "not sent", "unknown"};
@@ -300,7 +314,10 @@ void sim_check_answered(struct sim *sim, struct sim_mail *mail)
     /* The answer was under way when the daemon ended. */
     mail->excused = mail->code == 452 && sim->now_ms <= sim->disk.undone_ms;
     for (size_t i = 0; i < mail->recipient_count; i++) {
-        if (mail->recipients[i].delivered > 0) {
+        const struct sim_recipient *recipient = &mail->recipients[i];
+
+        /* In pass-through the server may have it, and its reply never reached us. */
+        if (recipient->delivered > 0 && recipient->seen_ms > 0) {
             sim_fail(sim, "mail %zu was delivered before its sender was told no (%u)",
                      mail->number, mail->code);
         }
@@ -386,6 +403,31 @@ void sim_check_sessions(struct sim_server *server)
         server->sessions > 2 * (uint64_t)most + 2) {
         sim_fail(sim, "%u sessions at %s, of which %lld are allowed", server->sessions,
                  server->host, (long long)most);
+    }
+}
+
+/* What we hold open ourselves is counted exactly; a probe of each destination is no session. */
+void sim_check_near_sessions(const struct sim_server *server)
+{
+    struct sim *sim = server->sim;
+    size_t most = 0;
+
+    for (size_t i = 0; server->near_sessions > 2 && i < domains_count(sim->domains); i++) {
+        const struct conf_domain *domain = domains_at(sim->domains, i);
+
+        most += has_target(domain, server->host) ? (size_t)domain->sessions + 1 : 0;
+    }
+    if (most > 0 && sim->now_ms > sim->configured_ms + PN_MINUTES(15) &&
+        server->near_sessions > most) {
+        sim_fail(sim, "%u sessions are open to %s, of which %zu are allowed",
+                 server->near_sessions, server->host, most);
+    }
+}
+
+void sim_check_unsent(struct sim *sim, size_t octets)
+{
+    if (octets > UNSENT_MOST) {
+        sim_fail(sim, "%zu octets are unsent in one session", octets);
     }
 }
 

@@ -19,7 +19,7 @@
 #define PATIENCE_MS  PN_MINUTES(30)
 #define PIECE_OCTETS 4096
 
-enum expect { GREETING, HELLO, SENDER, RECIPIENT, TEXT_ASKED, FINAL, AGAIN, GOODBYE };
+enum expect { GREETING, HELLO, TURN, SENDER, RECIPIENT, TEXT_ASKED, FINAL, AGAIN, GOODBYE };
 
 struct sim_client {
     struct sim *sim;
@@ -428,6 +428,16 @@ static void understand(struct sim_client *client, unsigned code, struct pn_str t
         }
         break;
     case HELLO:
+        if (client->options.etrn) {
+            say(client, TURN, "ETRN %s", client->options.etrn);
+            break;
+        }
+        begin_mail(client);
+        break;
+    case TURN:
+        client->sim->etrn_replies[code / 100]++;
+        begin_mail(client);
+        break;
     case AGAIN:
         begin_mail(client);
         break;
@@ -439,7 +449,7 @@ static void understand(struct sim_client *client, unsigned code, struct pn_str t
         }
         break;
     case RECIPIENT:
-        mail->recipients[client->answered++].accepted = code == 250;
+        sim_check_recipient(client->sim, mail, &mail->recipients[client->answered++], code);
         mail->code = code;
         envelope_answered(client);
         break;
@@ -566,6 +576,11 @@ void sim_send(struct sim *sim, size_t first, size_t count,
     client->patience.on_fire = on_patience;
     DL_APPEND(sim->clients, client);
     sim_event_after(sim, &client->event, sim_net_latency(sim));
+}
+
+unsigned sim_etrn_replies(const struct sim *sim, unsigned digit)
+{
+    return sim->etrn_replies[digit];
 }
 
 size_t sim_submit(struct sim *sim, const char *sender, const char *recipient)

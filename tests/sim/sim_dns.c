@@ -9,11 +9,13 @@
 
 #define RECORDS_MOST 8
 #define ANSWER_MS    30
+#define DEADLINE_MS  PN_SECONDS(15)
 
 struct sim_name {
     struct sim_name *next;
     char name[RESOLVER_NAME_CHARS];
     enum resolver_status status; /* unless FOUND */
+    int64_t delay_ms;
     struct pn_ip ips[RECORDS_MOST];
     size_t count;
 };
@@ -26,15 +28,23 @@ struct lookup {
     struct resolver_query *query; /* NULL: cancelled */
     char name[RESOLVER_NAME_CHARS];
     enum resolver_type type;
+    bool late;
 };
 
-static struct sim_name *get_name(struct sim *sim, const char *name)
+static struct sim_name *find_name(const struct sim *sim, const char *name)
 {
     struct sim_name *entry = sim->names;
 
     while (entry && strcmp(entry->name, name) != 0) {
         entry = entry->next;
     }
+    return entry;
+}
+
+static struct sim_name *get_name(struct sim *sim, const char *name)
+{
+    struct sim_name *entry = find_name(sim, name);
+
     if (!entry) {
         entry = PN_NEW(struct sim_name);
         (void)snprintf(entry->name, sizeof entry->name, "%s", name);
@@ -61,6 +71,12 @@ void sim_dns_status(struct sim *sim, const char *name, enum resolver_status stat
     get_name(sim, name)->status = status;
 }
 
+void sim_dns_delay(struct sim *sim, const char *name, int64_t ms)
+{
+    sim_note(sim, "the DNS takes %lld ms more for %s", (long long)ms, name);
+    get_name(sim, name)->delay_ms = ms;
+}
+
 static void give(struct lookup *lookup, enum resolver_status status,
                  const struct resolver_record *records, size_t count)
 {
@@ -82,11 +98,12 @@ static void on_task(struct loop_task *task)
     struct lookup *lookup = PN_CONTAINER(task, struct lookup, task);
     struct resolver_record records[RECORDS_MOST] = {0};
     int family = lookup->type == RESOLVER_AAAA ? PN_IPV6 : PN_IPV4;
-    struct sim_name *entry = lookup->loop->sim->names;
+    struct sim_name *entry = find_name(lookup->loop->sim, lookup->name);
     size_t count = 0;
 
-    while (entry && strcmp(entry->name, lookup->name) != 0) {
-        entry = entry->next;
+    if (lookup->late) {
+        give(lookup, RESOLVER_TEMPFAIL, NULL, 0);
+        return;
     }
     if (!entry || lookup->type == RESOLVER_PTR) {
         give(lookup, RESOLVER_NXDOMAIN, NULL, 0);
@@ -118,6 +135,18 @@ static void on_time(struct sim_event *event)
     loop_defer(&lookup->loop->port, &lookup->task);
 }
 
+/* The port promises an answer within its own deadline. */
+static int64_t draw_delay(struct lookup *lookup)
+{
+    struct sim *sim = lookup->loop->sim;
+    const struct sim_name *entry = find_name(sim, lookup->name);
+    int64_t delay_ms = (int64_t)pn_rand_below(&sim->rand, ANSWER_MS);
+
+    delay_ms += entry ? entry->delay_ms : 0;
+    lookup->late = delay_ms >= DEADLINE_MS;
+    return lookup->late ? DEADLINE_MS : delay_ms;
+}
+
 static void take_query(struct resolver *resolver, struct resolver_query *query,
                        const char *name, enum resolver_type type)
 {
@@ -129,8 +158,7 @@ static void take_query(struct resolver *resolver, struct resolver_query *query,
     lookup->event.on_fire = on_time;
     (void)snprintf(lookup->name, sizeof lookup->name, "%s", name);
     query->pending = lookup;
-    sim_event_after(lookup->loop->sim, &lookup->event,
-                    (int64_t)pn_rand_below(&lookup->loop->sim->rand, ANSWER_MS));
+    sim_event_after(lookup->loop->sim, &lookup->event, draw_delay(lookup));
 }
 
 static void drop_query(struct resolver *resolver, struct resolver_query *query)

@@ -18,6 +18,7 @@ struct sim_file {
     size_t len;
     uint32_t mode;
     bool directory;
+    uint64_t version;
 };
 
 static struct sim_file **find(struct sim_files *files, const char *path)
@@ -88,6 +89,7 @@ static int files_write(struct files *port, const char *path, struct pn_str conte
     free(file->content);
     file->content = pn_strndup(content);
     file->len = content.len;
+    file->version = ++files->written;
     return 0;
 }
 
@@ -135,7 +137,8 @@ static int files_info(struct files *port, const char *path, struct files_info *o
         *out = (struct files_info){.exists = true,
                                    .directory = file->directory,
                                    .size_octets = file->len,
-                                   .mode = file->mode};
+                                   .mode = file->mode,
+                                   .mtime_ns = (int64_t)file->version};
     }
     return 0;
 }
@@ -173,6 +176,18 @@ void sim_files_fini(struct sim_files *files)
 
         files->first = file->next;
         free_file(file);
+    }
+}
+
+void sim_file(struct sim *sim, const char *path, const char *content)
+{
+    struct files *port = &sim->files.port;
+
+    sim_note(sim, "%s is %s", path, content ? "written" : "removed");
+    if (content) {
+        (void)!files_write(port, path, pn_str_z(content), 0600, NULL);
+    } else {
+        (void)!files_remove(port, path, NULL);
     }
 }
 

@@ -132,11 +132,26 @@ static void fire(struct sim *sim)
     event->on_fire(event);
 }
 
+/* The power goes where it was ordered; says whether it went. */
+static bool cut(struct sim *sim)
+{
+    bool due = sim->cut_now;
+
+    sim->cut_now = false;
+    if (due) {
+        sim_crash(sim, sim->disk.restart_ms);
+    }
+    return due;
+}
+
 bool sim_step(struct sim *sim)
 {
     struct sim_loop *ready[PN_COUNT(sim->loops) + 1];
     size_t count = 0, drawn;
 
+    if (cut(sim)) { /* a start that failed was ordered from outside of all steps */
+        return true;
+    }
     for (size_t i = 0; i < sim->loop_count; i++) {
         if (sim_loop_ready(sim->loops[i])) {
             ready[count++] = sim->loops[i];
@@ -158,10 +173,7 @@ bool sim_step(struct sim *sim)
     } else {
         fire(sim);
     }
-    if (sim->cut_now) {
-        sim->cut_now = false;
-        sim_crash(sim, sim->disk.restart_ms);
-    }
+    (void)cut(sim);
     sim_check_step(sim);
     return true;
 }

@@ -163,3 +163,10 @@ void sim_map_merge(struct sim_map *map, const struct sim_map *changes)
         }
     }
 }
+
+void sim_map_copy(struct sim_map *map, const struct sim_map *from)
+{
+    for (const struct node *node = from->head->next[0]; node; node = node->next[0]) {
+        sim_map_put(map, node->item.key, node->item.value, node->item.deleted);
+    }
+}

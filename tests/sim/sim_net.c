@@ -67,6 +67,7 @@ struct sim_wire {
     struct receipt *receipts;
     struct sim_event connect;
     struct sim_server *server; /* that is being connected to */
+    bool counted;              /* among the server's near_sessions */
     size_t refs;               /* segments and events under way */
 };
 
@@ -164,11 +165,21 @@ static void mark(struct sim_wire *wire)
     }
 }
 
+/* The near end is no session any more. */
+static void uncount(struct sim_wire *wire)
+{
+    if (wire->counted) {
+        wire->counted = false;
+        wire->server->near_sessions--;
+    }
+}
+
 static void fail(struct sim_wire *wire, const char *error)
 {
     if (wire->state == STREAM_FAILED || wire->near_closed) {
         return;
     }
+    uncount(wire);
     wire->state = STREAM_FAILED;
     wire->error = error;
     pn_buf_clear(&wire->input);
@@ -363,6 +374,7 @@ static void stream_put(struct stream *port, struct pn_str data)
     }
     pn_assert(wire->state != STREAM_CONNECTING);
     pn_assert(pn_buf_append(&wire->output, data) == 0);
+    sim_check_unsent(wire->sim, wire->output.len);
     if (!wire->flush_waits) {
         wire->flush_waits = true;
         DL_APPEND2(wire->loop->flush, wire, flush_prev, flush_next);
@@ -380,6 +392,7 @@ static void stream_finish(struct stream *port, bool flushes)
     bool open = (wire->state == STREAM_OPEN) && !wire->dead;
 
     pn_assert(!wire->near_closed);
+    uncount(wire);
     wire->near_closed = true;
     wire->port.on_event = NULL;
     if (wire->flush_waits) {
@@ -469,12 +482,24 @@ static struct stream *net_connect(struct network *network, const struct pn_endpo
     wire->refs++;
     if (wire->server) {
         sim_check_connected(wire->server);
+        wire->counted = true;
+        wire->server->near_sessions++;
+        sim_check_near_sessions(wire->server);
     }
     sim_event_after(loop->sim, &wire->connect, 2 * sim_net_latency(loop->sim));
     return &wire->port;
 }
 
-static const struct network_ops network_ops = {net_connect};
+/* There are no unix sockets: nobody is found at such an address. */
+static struct stream *net_connect_unix(struct network *network, const char *path)
+{
+    static const struct pn_endpoint nowhere = {0};
+
+    (void)path;
+    return net_connect(network, &nowhere, NULL);
+}
+
+static const struct network_ops network_ops = {net_connect, net_connect_unix};
 
 void sim_net_init_loop(struct sim_loop *loop)
 {
@@ -557,6 +582,7 @@ void sim_net_crash(struct sim *sim)
         if (wire->near_closed) {
             continue;
         }
+        uncount(wire);
         wire->dead = true;
         wire->state = STREAM_FAILED;
         wire->error = "the power is off";

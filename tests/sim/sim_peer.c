@@ -127,11 +127,43 @@ static void on_delayed(struct sim_event *event)
     }
 }
 
+static bool is_to_end(const struct session *session, enum sim_verb verb)
+{
+    return session->server->ends[verb] != SIM_REPLIES && session->server->ends_left > 0;
+}
+
+/* In place of the reply. */
+static void end_at(struct session *session, enum sim_verb verb, const char *text)
+{
+    struct sim_wire *wire = session->wire;
+    enum sim_end how = session->server->ends[verb];
+
+    session->server->ends_left--;
+    pn_buf_clear(&session->reply);
+    if (how == SIM_FALLS_SILENT) {
+        session->state = OVER;
+        return;
+    }
+    if (how == SIM_HALF_A_REPLY) {
+        sim_wire_send(wire, pn_str_sub(pn_str_z(text), 0, strlen(text) / 2));
+    }
+    session_free(session);
+    if (how == SIM_CLOSES) {
+        sim_wire_end(wire);
+    } else {
+        sim_wire_reset(wire);
+    }
+}
+
 /* False when the session has ended with it. text without CR LF at its end. */
 static bool reply(struct session *session, enum sim_verb verb, const char *text)
 {
     int64_t delay_ms = session->server->delays_ms[verb];
 
+    if (is_to_end(session, verb)) {
+        end_at(session, verb, text);
+        return false;
+    }
     pn_assert(pn_buf_printf(&session->reply, "%s\r\n", text) == 0);
     session->after_reply_end =
         session->after_reply_end || verb == SIM_QUIT || strncmp(text, "421", 3) == 0;
@@ -221,6 +253,12 @@ static bool end_text(struct session *session)
         }
         session->state = OVER;
         return true;
+    }
+    if (is_to_end(session, SIM_DOT)) {
+        if (server->die_keeps) {
+            keep(session, NULL);
+        }
+        return reply(session, SIM_DOT, "250 2.0.0 Ok: kept");
     }
     if (session->lmtp) {
         return end_text_lmtp(session);

@@ -10,6 +10,7 @@
 #include "postern/base/mem.h"
 #include "postern/deliver/deliver.h"
 #include "postern/ingress/ingress.h"
+#include "postern/verify/verify.h"
 
 /* ---- events and loops (sim_loop.c) ----------------------------------------------------- */
 
@@ -105,12 +106,19 @@ const struct sim_item *sim_map_seek(const struct sim_map *map, struct pn_str key
 const struct sim_item *sim_map_next(const struct sim_item *item);
 /* Applies an overlay. */
 void sim_map_merge(struct sim_map *map, const struct sim_map *changes);
+/* As it is, with what is remembered as deleted. */
+void sim_map_copy(struct sim_map *map, const struct sim_map *from);
 
 /* ---- the store (sim_store.c) ----------------------------------------------------------- */
 
-/* What survives the daemon. */
+/* What survives the daemon, of one store. */
+struct sim_unsynced;
 struct sim_disk {
-    struct sim_map *items;
+    const char *name;
+    struct sim_map *items;   /* what is read */
+    struct sim_map *durable; /* of a store that does not sync: what a power cut leaves */
+    struct sim_unsynced *unsynced, *unsynced_end;
+    uint64_t log;        /* the number of LevelDB's log that is written to */
     uint64_t operations; /* since the fault was ordered */
     enum sim_fault fault;
     uint64_t fault_at, fault_span;
@@ -123,8 +131,13 @@ struct sim_disk {
     int64_t undone_ms;  /* until then we may hear of writes that were never undone */
 };
 
+void sim_disk_init(struct sim_disk *disk, const char *name, bool synced);
+void sim_disk_fini(struct sim_disk *disk);
+
 struct sim_store;
-struct sim_store *sim_store_new(struct sim *sim, const struct store_events *events);
+struct sim_store *sim_store_new(struct sim *sim, struct sim_disk *disk,
+                                const struct store_events *events);
+bool sim_store_opens(struct sim_store *store); /* at a start; an operation */
 struct store *sim_store_port(struct sim_store *store);
 void sim_store_finish(struct sim_store *store); /* writes what waits, synced */
 /* From now on nothing reaches the disk; requests are answered by sim_store_answer. */
@@ -139,6 +152,7 @@ struct sim_file;
 struct sim_files {
     struct files port;
     struct sim *sim;
+    uint64_t written; /* how often: what tells a file from its next version */
     struct sim_file *first;
     uint64_t free_octets;
 };
@@ -172,6 +186,12 @@ void sim_check_connected(struct sim_server *server);
 void sim_check_sessions(struct sim_server *server);
 /* The far end has heard what became of its mail. */
 void sim_check_answered(struct sim *sim, struct sim_mail *mail);
+/* It has heard what a recipient is told. */
+void sim_check_recipient(struct sim *sim, struct sim_mail *mail,
+                         struct sim_recipient *recipient, unsigned code);
+/* We have made a connection to the server, or have this much unsent on one. */
+void sim_check_near_sessions(const struct sim_server *server);
+void sim_check_unsent(struct sim *sim, size_t octets);
 /* Before memory is dropped: which deliveries may happen again. */
 void sim_check_crash(struct sim *sim);
 
@@ -182,6 +202,8 @@ struct sim_worker {
     struct sim_loop *loop;
     struct out_deps out;
     struct deliver_worker *deliver;
+    struct out_pool *pool;
+    struct verify *verify;
     struct ingress *ingress;
 };
 
@@ -191,11 +213,19 @@ struct sim_daemon {
     struct sim_loop *main;
     struct sim_worker *workers;
     size_t worker_count;
-    struct sim_store *store;
+    struct sim_store *store, *state_store;
     struct spool *spool;
+    struct state *state;
+    struct out_board *board;
+    struct verify_lists *lists;
+    struct verify_rates *rates;
+    struct policy_defer *defer;
+    struct out_pool *pool; /* of the main loop */
+    struct verify *verify;
     struct policy_limits *limits;
     struct stats_counters *counters;
     struct queue_clock clock;
+    bool has_clock;
     struct deliver *deliver;
     struct out_deps out;
     struct pn_timer second_timer;
@@ -229,7 +259,7 @@ struct sim {
     int64_t latency_least, latency_most;
     size_t cut_octets;
     struct sim_name *names;
-    struct sim_disk disk;
+    struct sim_disk disk, state_disk;
     struct sim_files files;
     struct crypto crypto;
     struct sim_server *servers;
@@ -237,6 +267,7 @@ struct sim {
     struct sim_mail **mails;
     size_t mail_count, mail_cap;
     uint64_t duplicates;
+    unsigned etrn_replies[6];
     struct conf *conf;
     struct domains *domains;
     struct sim_daemon *daemon; /* NULL: it is down */
@@ -244,7 +275,6 @@ struct sim {
     bool cut_now;              /* a power cut is due */
     bool ending;
     struct sim_event restart;
-    int64_t saved_clock_ms;
     int64_t idle_ms; /* the last time at which memory was checked */
     struct pn_log_sink sink;
     struct pn_log log;

@@ -1,6 +1,9 @@
 /*
  * sim_store.c - the store port on a disk that can lose power and can fail.
  *
+ * There are two, the spool's and the state's, each with a disk of its own to count its
+ * operations on. Broken and full are both at once, as two folders of one file system.
+ *
  * The writer does what LevelDB's writer here does: it takes what has gathered, applies it
  * to an overlay, appends (one operation), syncs (another, which takes its time), merges the
  * overlay into what is on disk, and answers. Between append and sync the batch is neither
@@ -13,7 +16,11 @@
  * operation) until that works, the first batch heals and applies the writes that must be,
  * and only when that is durable the store is open.
  *
- * The reader runs one request after the other, each an operation.
+ * The state's store does not sync. What was written is seen at once, and kept by a power cut
+ * as LevelDB keeps it: each log loses its tail, an older one more than a newer one if it so
+ * happens; what is older than the kernel's patience (WRITE_BACK_MS) is on the disk.
+ *
+ * The reader runs one request after the other, each an operation. So is opening at a start.
  */
 #include "sim_priv.h"
 
@@ -22,11 +29,22 @@
 #define REOPEN_MS    1000
 #define READ_MOST_MS 2
 
+#define WRITE_BACK_MS PN_SECONDS(35)
+#define LOG_CHANCE    100 /* permille of batches that begin a new log */
+
 enum phase {
     IDLE,
     GATHERING, /* the event starts a batch */
     SYNCING,   /* appended; the event ends the sync */
     RESTING,   /* failed; the event tries to open again */
+};
+
+/* What one batch changed, and is not known to be on the disk. */
+struct sim_unsynced {
+    struct sim_unsynced *next;
+    struct sim_map *changes;
+    uint64_t log;
+    int64_t at_ms;
 };
 
 struct writes {
@@ -37,11 +55,13 @@ struct writes {
 struct sim_store {
     struct store port; /* first */
     struct sim *sim;
+    struct sim_disk *disk;
     struct store_events events;
     enum store_state state;
     enum phase phase;
     bool failed; /* a read failed while a sync is under way */
     bool dead;
+    bool finished; /* the daemon has ended by itself: the kernel has all that was written */
     bool ballast;
     struct writes queue, applied;
     size_t eager;
@@ -103,38 +123,56 @@ enum outcome { WELL, FAILS, CUT };
 
 static enum outcome operation(struct sim_store *store)
 {
-    struct sim_disk *disk = &store->sim->disk;
+    struct sim_disk *disk = store->disk;
 
     disk->operations++;
     if (disk->fault != SIM_NO_FAULT && disk->operations >= disk->fault_at &&
         disk->operations < disk->fault_at + disk->fault_span) {
         disk->happened = true;
-        if (disk->fault == SIM_POWER_CUT) {
-            sim_note(store->sim, "power is cut after store operation %llu",
-                     (unsigned long long)disk->operations);
+        if (disk->fault == SIM_POWER_CUT ||
+            (disk->fault == SIM_CUT_AND_FAIL && disk->operations == disk->fault_at)) {
+            sim_note(store->sim, "power is cut after operation %llu of the %s",
+                     (unsigned long long)disk->operations, disk->name);
             store->sim->cut_now = true;
             return CUT;
         }
-        sim_note(store->sim, "store operation %llu fails",
-                 (unsigned long long)disk->operations);
+        sim_note(store->sim, "operation %llu of the %s fails",
+                 (unsigned long long)disk->operations, disk->name);
         return FAILS;
     }
-    return disk->broken ? FAILS : WELL;
+    return store->sim->disk.broken ? FAILS : WELL;
+}
+
+static void order_fault(struct sim_disk *disk, enum sim_fault fault, uint64_t n)
+{
+    disk->operations = 0;
+    disk->fault = fault;
+    disk->fault_at = n;
+    disk->fault_span = 1;
+    disk->happened = false;
 }
 
 void sim_fault_at(struct sim *sim, enum sim_fault fault, uint64_t n, int64_t restart_ms)
 {
-    sim->disk.operations = 0;
-    sim->disk.fault = fault;
-    sim->disk.fault_at = n;
-    sim->disk.fault_span = 1;
+    order_fault(&sim->disk, fault, n);
     sim->disk.restart_ms = restart_ms;
-    sim->disk.happened = false;
+}
+
+void sim_state_fault_at(struct sim *sim, enum sim_fault fault, uint64_t n, int64_t restart_ms)
+{
+    order_fault(&sim->state_disk, fault, n);
+    sim->disk.restart_ms = restart_ms;
+}
+
+uint64_t sim_state_operations(const struct sim *sim)
+{
+    return sim->state_disk.operations;
 }
 
 void sim_fault_span(struct sim *sim, uint64_t count)
 {
     sim->disk.fault_span = count;
+    sim->state_disk.fault_span = count;
 }
 
 uint64_t sim_store_operations(const struct sim *sim)
@@ -175,6 +213,93 @@ void sim_disk_slow(struct sim *sim, int64_t sync_ms)
     sim->disk.sync_ms = sync_ms;
 }
 
+/* ---- what is not synced ------------------------------------------------------------------
+ */
+
+void sim_disk_init(struct sim_disk *disk, const char *name, bool synced)
+{
+    *disk = (struct sim_disk){.name = name,
+                              .items = sim_map_new(),
+                              .durable = synced ? NULL : sim_map_new(),
+                              .sync_ms = 5,
+                              .trouble_ms = -1,
+                              .failed_ms = -1,
+                              .undone_ms = -1};
+}
+
+static void drop_oldest(struct sim_disk *disk)
+{
+    struct sim_unsynced *oldest = disk->unsynced;
+
+    disk->unsynced = oldest->next;
+    if (!disk->unsynced) {
+        disk->unsynced_end = NULL;
+    }
+    sim_map_free(&oldest->changes);
+    free(oldest);
+}
+
+void sim_disk_fini(struct sim_disk *disk)
+{
+    while (disk->unsynced) {
+        drop_oldest(disk);
+    }
+    sim_map_free(&disk->items);
+    if (disk->durable) {
+        sim_map_free(&disk->durable);
+    }
+}
+
+/* The kernel has written what is so old. */
+static void write_back(struct sim_disk *disk, int64_t before_ms)
+{
+    while (disk->unsynced && disk->unsynced->at_ms <= before_ms) {
+        sim_map_merge(disk->durable, disk->unsynced->changes);
+        drop_oldest(disk);
+    }
+}
+
+static void note_unsynced(struct sim_store *store)
+{
+    struct sim_disk *disk = store->disk;
+    struct sim_unsynced *batch = PN_NEW(struct sim_unsynced);
+
+    write_back(disk, store->sim->now_ms - WRITE_BACK_MS);
+    disk->log += sim_chance(store->sim, LOG_CHANCE);
+    batch->changes = sim_map_new();
+    batch->log = disk->log;
+    batch->at_ms = store->sim->now_ms;
+    sim_map_copy(batch->changes, store->overlay);
+    if (disk->unsynced_end) {
+        disk->unsynced_end->next = batch;
+    } else {
+        disk->unsynced = batch;
+    }
+    disk->unsynced_end = batch;
+}
+
+/* Each log keeps its head, how much of it is drawn. */
+static void lose_unsynced(struct sim_store *store)
+{
+    struct sim_disk *disk = store->disk;
+
+    while (disk->unsynced) {
+        uint64_t log = disk->unsynced->log;
+        unsigned keeps = (unsigned)pn_rand_below(&store->sim->rand, 1001);
+        bool lost = false;
+
+        while (disk->unsynced && disk->unsynced->log == log) {
+            lost = lost || !sim_chance(store->sim, keeps);
+            if (!lost) {
+                sim_map_merge(disk->durable, disk->unsynced->changes);
+            }
+            drop_oldest(disk);
+        }
+    }
+    sim_map_clear(disk->items);
+    sim_map_merge(disk->items, disk->durable);
+}
+
 /* ---- batches ------------------------------------------------------------------------------
  */
 
@@ -184,7 +309,7 @@ static bool batch_get(struct store_batch *port, struct pn_str key, struct pn_buf
     const struct sim_item *item = sim_map_find(store->overlay, key);
 
     if (!item) {
-        item = sim_map_find(store->sim->disk.items, key);
+        item = sim_map_find(store->disk->items, key);
     }
     pn_buf_clear(out);
     return item && !item->deleted && pn_buf_append(out, item->value) == 0;
@@ -259,7 +384,7 @@ static void apply_queue(struct sim_store *store, size_t most)
 static void become(struct sim_store *store, enum store_state state, const struct pn_err *err)
 {
     store->state = state;
-    store->sim->disk.trouble_ms = store->sim->now_ms;
+    store->disk->trouble_ms = store->sim->now_ms;
     store->events.on_state(store->events.owner, state, err);
 }
 
@@ -300,8 +425,8 @@ static void retreat(struct sim_store *store, int code)
     struct writes lost = {0};
     struct pn_err err;
 
-    if (store->sim->disk.failed_ms < 0) {
-        store->sim->disk.failed_ms = store->sim->now_ms;
+    if (store->disk->failed_ms < 0) {
+        store->disk->failed_ms = store->sim->now_ms;
     }
     pn_err_set(&err, code, "the simulated disk %s",
                code == PN_ENOSPACE ? "is full" : "has failed");
@@ -314,24 +439,51 @@ static void retreat(struct sim_store *store, int code)
     sim_event_after(store->sim, &store->writer, 1);
 }
 
+/* What the batch changed is what is there from now on. */
+static void keep_overlay(struct sim_store *store)
+{
+    if (store->disk->durable) {
+        note_unsynced(store);
+    }
+    sim_map_merge(store->disk->items, store->overlay);
+    sim_map_clear(store->overlay);
+}
+
 /* The batch may be found on disk afterwards, or not. */
 static void toss(struct sim_store *store)
 {
     if (sim_chance(store->sim, 500)) {
-        sim_map_merge(store->sim->disk.items, store->overlay);
+        keep_overlay(store);
+    }
+}
+
+static void tell_batch(struct sim_store *store, bool durable)
+{
+    if (store->events.on_batch) {
+        store->events.on_batch(store->events.owner, durable);
     }
 }
 
 static void batch_failed(struct sim_store *store, int code)
 {
     toss(store);
-    store->events.on_batch(store->events.owner, false);
+    tell_batch(store, false);
     retreat(store, code);
 }
 
 static bool no_room(struct sim_store *store)
 {
     return store->sim->disk.full;
+}
+
+/* The state's store appends and is done; the spool's syncs, which takes its time. */
+static int64_t draw_sync(struct sim_store *store)
+{
+    int64_t most_ms = store->sim->disk.sync_ms;
+
+    return store->disk->durable
+               ? 0
+               : 1 + (int64_t)pn_rand_below(&store->sim->rand, (uint64_t)most_ms);
 }
 
 static void begin_batch(struct sim_store *store)
@@ -348,8 +500,7 @@ static void begin_batch(struct sim_store *store)
         batch_failed(store, outcome == FAILS ? PN_EIO : PN_ENOSPACE);
     } else {
         store->phase = SYNCING;
-        sim_event_after(sim, &store->writer,
-                        1 + (int64_t)pn_rand_below(&sim->rand, (uint64_t)sim->disk.sync_ms));
+        sim_event_after(sim, &store->writer, draw_sync(store));
     }
 }
 
@@ -361,8 +512,7 @@ static void end_sync(struct sim_store *store)
         batch_failed(store, PN_EIO);
         return;
     }
-    sim_map_merge(store->sim->disk.items, store->overlay);
-    sim_map_clear(store->overlay);
+    keep_overlay(store);
     if (outcome == CUT) {
         store->phase = IDLE; /* durable, and nobody was told */
         return;
@@ -370,7 +520,7 @@ static void end_sync(struct sim_store *store)
     store->syncs++;
     store->ballast = true;
     store->phase = IDLE;
-    store->events.on_batch(store->events.owner, true);
+    tell_batch(store, true);
     answer_all(&store->applied, 0);
     if (store->failed) {
         retreat(store, PN_EIO);
@@ -386,7 +536,9 @@ static int heal(struct sim_store *store)
     enum outcome outcome;
 
     sim_map_clear(store->overlay);
-    store->events.on_heal(store->events.owner, &batch.port, store->tags, store->tag_count);
+    if (store->events.on_heal) {
+        store->events.on_heal(store->events.owner, &batch.port, store->tags, store->tag_count);
+    }
     apply_queue(store, SIZE_MAX);
     outcome = operation(store);
     if (outcome == WELL && no_room(store)) {
@@ -425,7 +577,7 @@ static void reopen(struct sim_store *store)
         struct writes none = {0};
 
         if (healing) {
-            store->events.on_batch(store->events.owner, false);
+            tell_batch(store, false);
         }
         split(store, &none);
         pn_assert(!none.head);
@@ -433,13 +585,12 @@ static void reopen(struct sim_store *store)
         sim_event_after(store->sim, &store->writer, REOPEN_MS);
         return;
     }
-    sim_map_merge(store->sim->disk.items, store->overlay);
-    sim_map_clear(store->overlay);
+    keep_overlay(store);
     store->syncs++;
     store->tag_count = 0;
-    store->sim->disk.failed_ms = -1;
+    store->disk->failed_ms = -1;
     store->phase = IDLE;
-    store->events.on_batch(store->events.owner, true);
+    tell_batch(store, true);
     become(store, STORE_OPEN, NULL);
     answer_all(&store->applied, 0);
     wake(store);
@@ -505,7 +656,7 @@ static bool view_fails(struct view *view)
 static bool view_get(struct store_view *port, struct pn_str key, struct pn_buf *out)
 {
     struct view *view = PN_CONTAINER(port, struct view, port);
-    const struct sim_item *item = sim_map_find(view->store->sim->disk.items, key);
+    const struct sim_item *item = sim_map_find(view->store->disk->items, key);
 
     pn_buf_clear(out);
     return !view_fails(view) && item && pn_buf_append(out, item->value) == 0;
@@ -515,7 +666,7 @@ static void view_seek(struct store_view *port, struct pn_str key)
 {
     struct view *view = PN_CONTAINER(port, struct view, port);
 
-    view->item = view_fails(view) ? NULL : sim_map_seek(view->store->sim->disk.items, key);
+    view->item = view_fails(view) ? NULL : sim_map_seek(view->store->disk->items, key);
 }
 
 static bool view_item(struct store_view *port, struct pn_str *out_key, struct pn_str *out_value)
@@ -635,12 +786,14 @@ static uint64_t get_written(const struct store *port)
 static const struct store_ops store_ops = {take_write, take_read, get_state, get_syncs,
                                            get_written};
 
-struct sim_store *sim_store_new(struct sim *sim, const struct store_events *events)
+struct sim_store *sim_store_new(struct sim *sim, struct sim_disk *disk,
+                                const struct store_events *events)
 {
     struct sim_store *store = PN_NEW(struct sim_store);
 
     store->port.ops = &store_ops;
     store->sim = sim;
+    store->disk = disk;
     store->events = *events;
     store->overlay = sim_map_new();
     store->reads_end = &store->reads;
@@ -650,6 +803,11 @@ struct sim_store *sim_store_new(struct sim *sim, const struct store_events *even
     store->state = STORE_OPEN;
     store->events.on_state(store->events.owner, STORE_OPEN, NULL);
     return store;
+}
+
+bool sim_store_opens(struct sim_store *store)
+{
+    return operation(store) == WELL;
 }
 
 struct store *sim_store_port(struct sim_store *store)
@@ -664,6 +822,7 @@ bool sim_store_is_open(const struct sim_store *store)
 
 void sim_store_finish(struct sim_store *store)
 {
+    store->finished = true;
     if (store->state == STORE_REOPENING) {
         sim_event_stop(store->sim, &store->writer);
         reopen(store); /* the last chance of those that must be written */
@@ -676,10 +835,9 @@ void sim_store_finish(struct sim_store *store)
         sim_map_clear(store->overlay);
     }
     apply_queue(store, SIZE_MAX);
-    sim_map_merge(store->sim->disk.items, store->overlay);
-    sim_map_clear(store->overlay);
+    keep_overlay(store);
     store->phase = IDLE;
-    store->events.on_batch(store->events.owner, true);
+    tell_batch(store, true);
     answer_all(&store->applied, 0);
 }
 
@@ -692,9 +850,12 @@ void sim_store_cut(struct sim_store *store)
     if (store->phase == SYNCING) {
         toss(store);
     }
+    if (store->disk->durable && !store->finished) {
+        lose_unsynced(store);
+    }
     sim_event_stop(store->sim, &store->writer);
     sim_event_stop(store->sim, &store->reader);
-    store->sim->disk.trouble_ms = store->sim->now_ms;
+    store->disk->trouble_ms = store->sim->now_ms;
 }
 
 static void answer_dead(struct writes *writes)

@@ -1,9 +1,9 @@
 /*
  * sim_world.c - the daemon's wiring, its beginnings and its ends.
  *
- * Objects are made in the order of daemon/: spool on the store, queue clock, workers,
- * deliver, and then connections are taken. What survives the daemon (disk, files, servers,
- * clients, configuration) belongs to the world.
+ * Objects are made in the order of daemon/: spool and state on their stores, queue clock,
+ * what is known of recipients, workers, deliver, and then connections are taken. What
+ * survives the daemon (disk, files, servers, clients, configuration) belongs to the world.
  *
  * A power cut must leave nothing behind in memory and must not let a dying daemon do
  * anything that is seen outside. So everything is dropped in the order of a stop, but dead:
@@ -13,15 +13,20 @@
 #include "sim_priv.h"
 
 #include "postern/conf/conf.h"
+#include "postern/mail/address.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define WALL_START  INT64_C(1790000000000)
-#define CHECK_EVERY 10
-#define CLOCK_EVERY 60
-#define KEY_FILE    "/etc/postern/key"
-#define DRAIN_MOST  1000000
+#define WALL_START    INT64_C(1790000000000)
+#define CHECK_EVERY   10
+#define CLOCK_EVERY   60
+#define KEY_FILE      "/etc/postern/key"
+#define EXPIRE_EVERY  300
+#define WARM_UP_LIMIT 200
+#define NIGHT_SECONDS (6 * 3600)
+#define LISTS_PATH    "/spool/lists"
+#define DRAIN_MOST    1000000
 
 static const struct pn_endpoint own_endpoint = {.ip = {PN_IPV4, {198, 51, 100, 250}},
                                                 .port = 25};
@@ -63,6 +68,7 @@ static void configure(struct sim *sim)
     if (!daemon || !daemon->deliver || daemon->stopping) {
         return;
     }
+    verify_lists_configure(daemon->lists, sim->domains);
     deliver_configure(daemon->deliver, sim->conf, sim->domains);
     for (size_t i = 0; i < daemon->worker_count; i++) {
         ingress_configure(daemon->workers[i].ingress, &settings);
@@ -87,7 +93,9 @@ void sim_domain(struct sim *sim, const char *name, const char *text)
     char whole[1024];
 
     conf_mistakes_init(&mistakes);
-    (void)snprintf(whole, sizeof whole, "recipients = {any}\nwhen_up = accept\n%s\n", text);
+    (void)snprintf(whole, sizeof whole, "%s%s%s\n",
+                   strstr(text, "recipients = ") ? "" : "recipients = {any}\n",
+                   strstr(text, "when_up = ") ? "" : "when_up = accept\n", text);
     domain = conf_domain_parse(name, pn_str_z(name), pn_str_z(whole), sim->conf, &own_endpoint,
                                1, &mistakes);
     check_mistakes(sim, &mistakes);
@@ -119,6 +127,29 @@ static void on_checked(void *owner, size_t checked, size_t bad, bool wrapped)
     }
 }
 
+/* As the daemon does it: each domain has its second of the night. */
+static void warm_up(struct sim_daemon *daemon)
+{
+    const struct domains *domains = daemon->sim->domains;
+    int64_t second = daemon->main->port.wall.ms / 1000 % (24 * 3600);
+    size_t count = domains_count(domains), from, to;
+
+    if (second >= NIGHT_SECONDS) {
+        return;
+    }
+    from = count * (size_t)second / NIGHT_SECONDS;
+    to = count * ((size_t)second + 1) / NIGHT_SECONDS;
+    for (size_t i = from; i < to; i++) {
+        struct conf_domain *domain = (struct conf_domain *)(uintptr_t)domains_at(domains, i);
+
+        for (size_t w = 0; w < domain->recipients.count; w++) {
+            if (domain->recipients.words[w] == CONF_RECIPIENTS_CALL_AHEAD) {
+                verify_warm_up(daemon->verify, daemon->sim->conf, domain, WARM_UP_LIMIT);
+            }
+        }
+    }
+}
+
 static void on_second(struct pn_timer *timer)
 {
     struct sim_daemon *daemon = PN_CONTAINER(timer, struct sim_daemon, second_timer);
@@ -131,11 +162,15 @@ static void on_second(struct pn_timer *timer)
     }
     spool_maintain(daemon->spool, loop->wall);
     if (second % CLOCK_EVERY == 0) {
-        sim->saved_clock_ms = queue_clock_now(&daemon->clock, loop->now);
+        state_clock_save(daemon->state, queue_clock_now(&daemon->clock, loop->now));
     }
     if (second % CHECK_EVERY == 0 && !sim->options.no_checks) {
         spool_check(daemon->spool, loop, 50, on_checked, sim);
     }
+    if (second % EXPIRE_EVERY == 0 && sim->conf->trace_ms > 0) {
+        state_expire(daemon->state, pn_wall_add(loop->wall, -sim->conf->trace_ms));
+    }
+    warm_up(daemon);
     loop_timer_after(loop, timer, PN_SECONDS(1));
 }
 
@@ -160,6 +195,74 @@ static struct out_deps out_deps(struct sim *sim, struct sim_loop *loop)
                              .own_ip_count = 1};
 }
 
+/* What a target said of a recipient of a delivery. */
+static void learn(void *owner, const struct conf_domain *domain, struct pn_str address,
+                  const struct smtp_reply *reply)
+{
+    struct sim_worker *worker = owner;
+    struct pn_str local = pn_str_sub(address, 0, pn_str_rfind(address, '@'));
+
+    verify_learn(worker->verify, domain, local, reply, STATE_BY_DELIVERY);
+}
+
+static bool believes(void *owner, const struct conf_domain *domain, struct pn_str address)
+{
+    struct sim_daemon *daemon = owner;
+    struct pn_str written = pn_str_sub(address, 0, pn_str_rfind(address, '@'));
+    struct state_answer answer;
+    struct pn_buf local;
+    bool believed = false;
+
+    pn_buf_init(&local, MAIL_ADDRESS_MAX);
+    if (verify_local(domain, written, &local)) {
+        struct pn_str name = pn_buf_str(&local);
+
+        believed = verify_lists_find(daemon->lists, domain, name) == VERIFY_LIST_YES ||
+                   (state_answer_peek(daemon->state, pn_str_z(domain->name), name, &answer) &&
+                    answer.verdict == STATE_VALID);
+    }
+    pn_buf_fini(&local);
+    return believed;
+}
+
+static struct verify *make_verify(struct sim_daemon *daemon, struct sim_loop *loop,
+                                  struct out_pool *pool)
+{
+    return verify_new(&(struct verify_deps){.loop = &loop->port,
+                                            .pool = pool,
+                                            .board = daemon->board,
+                                            .state = daemon->state,
+                                            .lists = daemon->lists,
+                                            .rates = daemon->rates,
+                                            .log = &daemon->sim->log,
+                                            .seed = pn_rand_next(&daemon->sim->rand)});
+}
+
+static struct state *traces(struct sim_daemon *daemon)
+{
+    return daemon->sim->conf->trace_ms > 0 ? daemon->state : NULL;
+}
+
+static void make_knowledge(struct sim_daemon *daemon)
+{
+    struct sim *sim = daemon->sim;
+
+    daemon->out = out_deps(sim, daemon->main);
+    daemon->board = out_board_new();
+    daemon->defer = policy_defer_new(pn_rand_next(&sim->rand));
+    daemon->lists = verify_lists_new(&(struct verify_lists_deps){
+        .loop = &daemon->main->port,
+        .files = &sim->files.port,
+        .crypto = sim_crypto(sim),
+        .path = LISTS_PATH,
+        .log = &sim->log,
+        .seed = pn_rand_next(&sim->rand)}); /* no list here comes by HTTP */
+    verify_lists_configure(daemon->lists, sim->domains);
+    daemon->rates = verify_rates_new();
+    daemon->pool = out_pool_new(&daemon->out, daemon->board);
+    daemon->verify = make_verify(daemon, daemon->main, daemon->pool);
+}
+
 static void make_worker(struct sim_daemon *daemon, struct sim_worker *worker)
 {
     struct sim *sim = daemon->sim;
@@ -167,23 +270,45 @@ static void make_worker(struct sim_daemon *daemon, struct sim_worker *worker)
 
     worker->loop = sim_loop_new(sim);
     worker->out = out_deps(sim, worker->loop);
+    worker->pool = out_pool_new(&worker->out, daemon->board);
+    worker->verify = make_verify(daemon, worker->loop, worker->pool);
     worker->deliver =
         deliver_worker_new(&(struct deliver_worker_deps){.out = &worker->out,
                                                          .spool = daemon->spool,
+                                                         .state = traces(daemon),
                                                          .limits = daemon->limits,
                                                          .counters = daemon->counters,
+                                                         .board = daemon->board,
+                                                         .learn = learn,
+                                                         .owner = worker,
                                                          .log = &sim->log});
     worker->ingress = ingress_new(&(struct ingress_deps){.loop = &worker->loop->port,
                                                          .resolver = &worker->loop->resolver,
                                                          .spool = daemon->spool,
+                                                         .state = traces(daemon),
                                                          .limits = daemon->limits,
                                                          .counters = daemon->counters,
                                                          .clock = &daemon->clock,
                                                          .log = &sim->log,
                                                          .seed = pn_rand_next(&sim->rand),
+                                                         .verify = worker->verify,
+                                                         .pool = worker->pool,
+                                                         .board = daemon->board,
+                                                         .defer = daemon->defer,
                                                          .on_sign = on_sign,
                                                          .owner = daemon},
                                   &settings);
+}
+
+static void make_workers(struct sim_daemon *daemon)
+{
+    size_t workers = daemon->sim->options.workers;
+
+    daemon->worker_count = workers ? workers : 2;
+    daemon->workers = pn_alloc_array(daemon->worker_count, sizeof *daemon->workers);
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        make_worker(daemon, &daemon->workers[i]);
+    }
 }
 
 static void make_deliver(struct sim_daemon *daemon)
@@ -197,9 +322,13 @@ static void make_deliver(struct sim_daemon *daemon)
         workers[i] = daemon->workers[i].deliver;
         loops[i] = &daemon->workers[i].loop->port;
     }
-    daemon->out = out_deps(sim, daemon->main);
     daemon->deliver = deliver_new(&(struct deliver_deps){.out = &daemon->out,
                                                          .spool = daemon->spool,
+                                                         .state = traces(daemon),
+                                                         .answers = daemon->state,
+                                                         .board = daemon->board,
+                                                         .believes = believes,
+                                                         .owner = daemon,
                                                          .counters = daemon->counters,
                                                          .clock = &daemon->clock,
                                                          .log = &sim->log,
@@ -210,6 +339,13 @@ static void make_deliver(struct sim_daemon *daemon)
                                   sim->conf, sim->domains);
 }
 
+static void start_failed(struct sim *sim, const char *why)
+{
+    sim_note(sim, "the daemon cannot start: %s", why);
+    sim->disk.restart_ms = PN_MINUTES(10); /* by somebody, later */
+    sim->cut_now = true;
+}
+
 static void on_started(void *owner, int status)
 {
     struct sim_daemon *daemon = owner;
@@ -218,16 +354,44 @@ static void on_started(void *owner, int status)
         return;
     }
     if (status != 0) {
-        sim_note(daemon->sim, "the daemon cannot start (%d)", status);
-        daemon->sim->disk.restart_ms = PN_MINUTES(10); /* by somebody, later */
-        daemon->sim->cut_now = true;
+        start_failed(daemon->sim, "the spool cannot be read");
         return;
     }
     daemon->running = true;
     sim_note(daemon->sim, "the daemon takes connections");
 }
 
-static void make_spool(struct sim_daemon *daemon)
+static void on_answers(void *owner, int status)
+{
+    struct sim_daemon *daemon = owner;
+
+    if (daemon->sim->dead) {
+        return;
+    }
+    if (status != 0) {
+        sim_note(daemon->sim, "what was known of recipients cannot be read");
+    }
+    make_knowledge(daemon);
+    make_workers(daemon);
+    make_deliver(daemon);
+    daemon->second_timer.on_fire = on_second;
+    loop_timer_after(&daemon->main->port, &daemon->second_timer, PN_SECONDS(1));
+    deliver_start(daemon->deliver, on_started, daemon);
+}
+
+static void on_clock(void *owner, int status, int64_t saved_ms)
+{
+    struct sim_daemon *daemon = owner;
+    struct loop *loop = &daemon->main->port;
+
+    if (!daemon->sim->dead) {
+        queue_clock_init(&daemon->clock, status == 0 ? saved_ms : 0, loop->wall, loop->now);
+        daemon->has_clock = true;
+        state_answers_load(daemon->state, loop, on_answers, daemon);
+    }
+}
+
+static void make_stores(struct sim_daemon *daemon)
 {
     struct sim *sim = daemon->sim;
     struct spool_options options = {.files = &sim->files.port,
@@ -242,8 +406,12 @@ static void make_spool(struct sim_daemon *daemon)
     if (!daemon->spool) {
         sim_fail(sim, "the spool cannot be made: %s", err.text);
     }
-    daemon->store = sim_store_new(sim, spool_store_events(daemon->spool));
+    daemon->store = sim_store_new(sim, &sim->disk, spool_store_events(daemon->spool));
     spool_attach(daemon->spool, sim_store_port(daemon->store));
+    daemon->state = state_new(&sim->log);
+    daemon->state_store =
+        sim_store_new(sim, &sim->state_disk, state_store_events(daemon->state));
+    state_attach(daemon->state, sim_store_port(daemon->state_store));
 }
 
 void sim_start(struct sim *sim)
@@ -259,20 +427,15 @@ void sim_start(struct sim *sim)
     daemon->sim = sim;
     daemon->main = sim_loop_new(sim);
     loop = &daemon->main->port;
-    make_spool(daemon);
+    make_stores(daemon);
     daemon->limits = policy_limits_new(sim->conf);
     daemon->counters = stats_counters_new();
-    spool_maintain(daemon->spool, loop->wall);
-    queue_clock_init(&daemon->clock, sim->saved_clock_ms, loop->wall, loop->now);
-    daemon->worker_count = sim->options.workers ? sim->options.workers : 2;
-    daemon->workers = pn_alloc_array(daemon->worker_count, sizeof *daemon->workers);
-    for (size_t i = 0; i < daemon->worker_count; i++) {
-        make_worker(daemon, &daemon->workers[i]);
+    if (!sim_store_opens(daemon->store) || !sim_store_opens(daemon->state_store)) {
+        start_failed(sim, "a store cannot be opened");
+        return;
     }
-    make_deliver(daemon);
-    daemon->second_timer.on_fire = on_second;
-    loop_timer_after(loop, &daemon->second_timer, PN_SECONDS(1));
-    deliver_start(daemon->deliver, on_started, daemon);
+    spool_maintain(daemon->spool, loop->wall);
+    state_clock_read(daemon->state, loop, on_clock, daemon);
 }
 
 /* ---- ends
@@ -308,10 +471,65 @@ static void drain(struct sim_daemon *daemon)
             }
         }
         any = sim_store_answer(daemon->store) || any;
+        any = sim_store_answer(daemon->state_store) || any;
         if (++rounds > DRAIN_MOST) {
             sim->dead = false;
             sim_fail(sim, "the daemon does not come to rest when it is dropped");
         }
+    }
+}
+
+/* What the loops of the workers have; in the order of daemon/worker.c. */
+static void drop_workers(struct sim_daemon *daemon)
+{
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        ingress_free(&daemon->workers[i].ingress);
+    }
+    if (daemon->deliver && !daemon->stopping) {
+        deliver_stop(daemon->deliver, nothing, NULL);
+    }
+    drain(daemon);
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        deliver_worker_free(&daemon->workers[i].deliver);
+        verify_free(&daemon->workers[i].verify);
+        out_pool_free(&daemon->workers[i].pool);
+    }
+    drain(daemon);
+    for (size_t i = 0; i < daemon->worker_count; i++) {
+        daemon->workers[i].loop->ended = true;
+    }
+}
+
+static void drop_knowledge(struct sim_daemon *daemon)
+{
+    if (!daemon->board) {
+        return;
+    }
+    verify_free(&daemon->verify);
+    out_pool_free(&daemon->pool);
+    drain(daemon);
+    verify_rates_free(&daemon->rates);
+    verify_lists_free(&daemon->lists);
+    policy_defer_free(&daemon->defer);
+    out_board_free(&daemon->board);
+}
+
+static void drop_stores(struct sim_daemon *daemon)
+{
+    sim_store_free(&daemon->store);
+    sim_store_free(&daemon->state_store);
+    spool_free(&daemon->spool);
+    state_free(&daemon->state);
+}
+
+static void forget_held(struct sim *sim)
+{
+    while (sim->held) {
+        struct sim_held *held = sim->held;
+
+        sim->held = held->next;
+        free(held->destination);
+        free(held);
     }
 }
 
@@ -322,23 +540,15 @@ static void drop(struct sim *sim)
     sim->dead = true;
     daemon->running = false;
     sim_store_cut(daemon->store);
-    for (size_t i = 0; i < daemon->worker_count; i++) {
-        ingress_free(&daemon->workers[i].ingress);
-    }
-    if (!daemon->stopping) {
-        deliver_stop(daemon->deliver, nothing, NULL);
-    }
-    drain(daemon);
-    for (size_t i = 0; i < daemon->worker_count; i++) {
-        deliver_worker_free(&daemon->workers[i].deliver);
-        daemon->workers[i].loop->ended = true;
-    }
+    sim_store_cut(daemon->state_store);
+    drop_workers(daemon);
     drain(daemon);
     loop_timer_stop(&daemon->main->port, &daemon->second_timer);
     deliver_free(&daemon->deliver);
     drain(daemon);
-    sim_store_free(&daemon->store);
-    spool_free(&daemon->spool);
+    drop_knowledge(daemon);
+    drain(daemon);
+    drop_stores(daemon);
     for (size_t i = 0; i < daemon->worker_count; i++) {
         sim_loop_free(&daemon->workers[i].loop);
     }
@@ -349,13 +559,7 @@ static void drop(struct sim *sim)
     free(daemon);
     sim->daemon = NULL;
     sim->dead = false;
-    while (sim->held) {
-        struct sim_held *held = sim->held;
-
-        sim->held = held->next;
-        free(held->destination);
-        free(held);
-    }
+    forget_held(sim);
 }
 
 static void on_restart(struct sim_event *event)
@@ -397,8 +601,10 @@ void sim_stop(struct sim *sim)
     sim_note(sim, "the daemon is told to stop");
     daemon->running = false;
     daemon->stopping = true;
-    daemon->draining = daemon->worker_count + 1;
-    deliver_stop(daemon->deliver, on_drained, daemon);
+    daemon->draining = daemon->worker_count + (daemon->deliver ? 1 : 0);
+    if (daemon->deliver) {
+        deliver_stop(daemon->deliver, on_drained, daemon);
+    }
     for (size_t i = 0; i < daemon->worker_count; i++) {
         sim_loop_turn(daemon->workers[i].loop);
         ingress_stop(daemon->workers[i].ingress, on_drained, daemon);
@@ -411,8 +617,12 @@ void sim_stop(struct sim *sim)
         ingress_free(&daemon->workers[i].ingress);
         sim_loop_turn(daemon->workers[i].loop);
     }
-    sim->saved_clock_ms = queue_clock_now(&daemon->clock, daemon->main->port.now);
+    if (daemon->has_clock) {
+        state_clock_save(daemon->state,
+                         queue_clock_now(&daemon->clock, daemon->main->port.now));
+    }
     sim_store_finish(daemon->store);
+    sim_store_finish(daemon->state_store);
     sim_net_crash(sim);
     sim_check_crash(sim);
     drop(sim);
@@ -446,11 +656,8 @@ struct sim *sim_new(uint64_t seed, const struct sim_options *options)
     sim->restart.on_fire = on_restart;
     pn_heap_init(&sim->events);
     sim_check_init(sim);
-    sim->disk.items = sim_map_new();
-    sim->disk.sync_ms = 5;
-    sim->disk.trouble_ms = -1;
-    sim->disk.failed_ms = -1;
-    sim->disk.undone_ms = -1;
+    sim_disk_init(&sim->disk, "spool", true);
+    sim_disk_init(&sim->state_disk, "state", false);
     sim_files_init(&sim->files, sim);
     sim->domains = domains_new();
     parse_conf(sim);
@@ -477,7 +684,8 @@ void sim_free(struct sim **pointer)
     sim_net_free(sim);
     pn_heap_fini(&sim->events);
     sim_dns_free(sim);
-    sim_map_free(&sim->disk.items);
+    sim_disk_fini(&sim->disk);
+    sim_disk_fini(&sim->state_disk);
     sim_files_fini(&sim->files);
     domains_unref(&sim->domains);
     conf_unref(&sim->conf);
@@ -587,20 +795,52 @@ void sim_verb_mail(struct sim *sim, enum spool_verb verb, size_t number)
     }
 }
 
+static bool has_queue(const struct sim *sim)
+{
+    return sim->daemon && sim->daemon->deliver;
+}
+
 bool sim_queue(struct sim *sim, const char *name, struct queue_status *out)
 {
-    return sim->daemon && queue_get_status(deliver_queue(sim->daemon->deliver), pn_str_z(name),
-                                           deliver_now_ms(sim->daemon->deliver), out);
+    return has_queue(sim) &&
+           queue_get_status(deliver_queue(sim->daemon->deliver), pn_str_z(name),
+                            deliver_now_ms(sim->daemon->deliver), out);
 }
 
 bool sim_destination(struct sim *sim, const char *name, struct queue_destination_status *out)
 {
     const struct conf_domain *domain = sim_find_domain(sim, name);
 
-    return sim->daemon && domain &&
+    return has_queue(sim) && domain &&
            queue_get_destination(deliver_queue(sim->daemon->deliver),
                                  pn_str_z(domain->destination),
                                  deliver_now_ms(sim->daemon->deliver), out);
+}
+
+bool sim_resume(struct sim *sim, const char *name)
+{
+    const struct conf_domain *domain = sim_find_domain(sim, name);
+
+    sim_note(sim, "resume the destination of %s", name);
+    return domain && sim_is_up(sim) &&
+           deliver_resume(sim->daemon->deliver, pn_str_z(domain->destination));
+}
+
+bool sim_refuse(struct sim *sim, const char *name)
+{
+    const struct conf_domain *domain = sim_find_domain(sim, name);
+
+    sim_note(sim, "believe the refusals of the destination of %s", name);
+    return domain && sim_is_up(sim) &&
+           deliver_refuse(sim->daemon->deliver, pn_str_z(domain->destination));
+}
+
+bool sim_parole(struct sim *sim, const char *name)
+{
+    const struct conf_domain *domain = sim_find_domain(sim, name);
+
+    return domain && sim->daemon && sim->daemon->board &&
+           out_board_get(sim->daemon->board, pn_str_z(domain->destination)).parole;
 }
 
 enum queue_state sim_state(struct sim *sim, const char *domain)
@@ -620,7 +860,7 @@ uint64_t sim_waiting(struct sim *sim)
 {
     uint64_t jobs = 0;
 
-    if (sim->daemon) {
+    if (has_queue(sim)) {
         queue_each(deliver_queue(sim->daemon->deliver), deliver_now_ms(sim->daemon->deliver),
                    add_jobs, &jobs);
     }
