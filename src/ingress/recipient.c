@@ -160,10 +160,12 @@ static bool fit(struct session *session, const struct conf_domain *domain, enum 
     return true;
 }
 
-static bool is_authorised(const struct conf *conf, const struct pn_ip *client)
+bool ingress_recipient_is_authorised(const struct session *session)
 {
+    const struct conf *conf = session->conf;
+
     for (size_t i = 0; i < conf->authorised_networks.count; i++) {
-        if (pn_net_has(&conf->authorised_networks.items[i], client)) {
+        if (pn_net_has(&conf->authorised_networks.items[i], &session->peer.ip)) {
             return true;
         }
     }
@@ -178,7 +180,7 @@ static bool is_deferred(struct session *session, const struct conf_domain *domai
     const struct pn_ip *client = &session->peer.ip;
 
     return domain->when_up == CONF_WHEN_UP_DEFER && entry->state == QUEUE_UP &&
-           !is_authorised(session->conf, client) &&
+           !ingress_recipient_is_authorised(session) &&
            !ingress_verdict_is_target(domain, client) &&
            !(deps->defer &&
              policy_defer_come(deps->defer, deps->loop->now,

@@ -168,6 +168,8 @@ void ingress_recipient_ask(struct session *session, const struct smtp_event *eve
 /* In SESSION_RECIPIENT: answers, or asks on. False: there is no answer yet. */
 bool ingress_recipient_step(struct session *session);
 void ingress_recipient_stop(struct session *session);
+/* Is the client in authorised_networks? */
+bool ingress_recipient_is_authorised(const struct session *session);
 
 /* ---- the target, live ------------------------------------------------------------- */
 

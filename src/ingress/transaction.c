@@ -74,6 +74,9 @@ bool ingress_transaction_begin(struct session *session, const struct smtp_event 
     transaction->since = session_loop(session)->now;
     envelope->flags = event->flags;
     envelope->ret = event->ret;
+    if (ingress_recipient_is_authorised(session)) {
+        envelope->flags |= MAIL_AUTHORISED;
+    }
     transaction->size_octets = event->size_known ? event->size_octets : 0;
     transaction->utf8_sender = event->address.utf8;
     if (event->address.utf8) {

@@ -19,6 +19,8 @@ enum mail_flags {
     MAIL_UTF8_ADDRESS = 1 << 3, /* the sender or a recipient needs SMTPUTF8 */
     MAIL_8BIT_BODY = 1 << 4,    /* the body has octets above 0x7f */
     MAIL_CAME_BACK = 1 << 5,    /* it has our own Received header: held (FAULTS 5.8) */
+    MAIL_AUTHORISED = 1 << 6,   /* a client in authorised_networks gave it to us */
+    MAIL_WARNED = 1 << 7,       /* its sender was told that it waits */
 };
 
 enum mail_ret { MAIL_RET_NONE, MAIL_RET_FULL, MAIL_RET_HDRS };
