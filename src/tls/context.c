@@ -7,12 +7,13 @@
  * names and odd wild cards have a history (FAULTS 2.8). A requested name that is no plain
  * host name counts as none (FAULTS 2.7).
  *
- * There is no session cache, which would grow for as long as the server runs (FAULTS
- * 2.15); resumption works by tickets. Renegotiation is off (FAULTS 2.11).
+ * A server has no session cache, which would grow for as long as it runs (FAULTS 2.15);
+ * resumption works by tickets. Renegotiation is off (FAULTS 2.11).
  *
- * A client verifies every chain and name, and remembers the result, but goes on whatever
- * it is: encryption to somebody unproven is better than none, and whoever needs proof asks
- * stream_tls.verified. For the same reason it admits keys that OpenSSL finds a bit short.
+ * A client's context has the trusted roots, our own certificate for servers that ask for one,
+ * and the sessions that may be resumed (resume.c); what a server has to prove is each
+ * connection's own (judge.c). It admits keys that OpenSSL finds a bit short: where nothing
+ * has to be proven, weak encryption is better than none.
  */
 #include "postern/tls/context.h"
 
@@ -32,7 +33,8 @@ struct context {
     struct tls_context port;
     atomic_uint references;
     size_t count;
-    SSL_CTX **ssl; /* the first is what a connection starts with */
+    SSL_CTX **ssl;             /* the first is what a connection starts with */
+    struct tls_resume *resume; /* a client's */
 };
 
 static struct context *context_of(struct tls_context *port)
@@ -83,7 +85,7 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 }
 
 /* A key that wants a passphrase must not make the daemon ask a terminal. */
-static int no_passphrase(char *buf, int size, int for_writing, void *arg)
+int tls_no_passphrase(char *buf, int size, int for_writing, void *arg)
 {
     (void)buf;
     (void)size;
@@ -104,8 +106,24 @@ static SSL_CTX *ssl_new(const SSL_METHOD *method, enum tls_version least)
                               SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_verify(ssl, SSL_VERIFY_NONE, NULL);
-    SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
+    SSL_CTX_set_default_passwd_cb(ssl, tls_no_passphrase);
     return ssl;
+}
+
+static int use_certificate(SSL_CTX *ssl, const char *chain_file, const char *key_file,
+                           struct pn_err *err)
+{
+    if (SSL_CTX_use_certificate_chain_file(ssl, chain_file) != 1) {
+        return pn_err_set(err, PN_EINVAL, "cannot use the certificate in %s: %s", chain_file,
+                          tls_openssl_reason());
+    }
+    if (SSL_CTX_use_PrivateKey_file(ssl, key_file, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(ssl) != 1) {
+        return pn_err_set(err, PN_EINVAL,
+                          "cannot use the key in %s with the certificate in %s: %s", key_file,
+                          chain_file, tls_openssl_reason());
+    }
+    return 0;
 }
 
 /* Makes one certificate's SSL_CTX; NULL and err when a file cannot be used. */
@@ -116,21 +134,14 @@ static SSL_CTX *server_ssl_new(const struct tls_certificate *certificate,
     SSL_CTX *ssl = ssl_new(TLS_server_method(), least);
 
     ERR_clear_error();
-    if (SSL_CTX_use_certificate_chain_file(ssl, certificate->chain_file) != 1) {
-        pn_err_set(err, PN_EINVAL, "cannot use the certificate in %s: %s",
-                   certificate->chain_file, tls_openssl_reason());
-    } else if (SSL_CTX_use_PrivateKey_file(ssl, certificate->key_file, SSL_FILETYPE_PEM) != 1 ||
-               SSL_CTX_check_private_key(ssl) != 1) {
-        pn_err_set(err, PN_EINVAL, "cannot use the key in %s with the certificate in %s: %s",
-                   certificate->key_file, certificate->chain_file, tls_openssl_reason());
-    } else {
-        pn_assert(SSL_CTX_set_session_id_context(ssl, id, sizeof id - 1) == 1);
-        pn_assert(SSL_CTX_set_num_tickets(ssl, 1) == 1);
-        SSL_CTX_set_dh_auto(ssl, 1);
-        return ssl;
+    if (use_certificate(ssl, certificate->chain_file, certificate->key_file, err) != 0) {
+        SSL_CTX_free(ssl);
+        return NULL;
     }
-    SSL_CTX_free(ssl);
-    return NULL;
+    pn_assert(SSL_CTX_set_session_id_context(ssl, id, sizeof id - 1) == 1);
+    pn_assert(SSL_CTX_set_num_tickets(ssl, 1) == 1);
+    SSL_CTX_set_dh_auto(ssl, 1);
+    return ssl;
 }
 
 static struct stream *context_accept(struct tls_context *port, struct stream *plain)
@@ -140,7 +151,7 @@ static struct stream *context_accept(struct tls_context *port, struct stream *pl
 
     pn_assert(ssl);
     SSL_set_accept_state(ssl);
-    return tls_stream_new(port, plain, ssl, "");
+    return tls_stream_new(port, plain, ssl, "", NULL);
 }
 
 static struct stream *context_connect(struct tls_context *port, struct stream *plain,
@@ -149,20 +160,17 @@ static struct stream *context_connect(struct tls_context *port, struct stream *p
     struct context *context = context_of(port);
     const char *server_name = rules->server_name;
     SSL *ssl = SSL_new(context->ssl[0]);
+    struct tls_judge *judge;
     struct pn_ip ip;
 
     pn_assert(ssl);
-    if (pn_ip_parse(pn_str_z(server_name), &ip)) {
-        pn_assert(X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), server_name) == 1);
-    } else if (tls_name_is_plain(pn_str_z(server_name))) {
-        SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-        pn_assert(SSL_set1_host(ssl, server_name) == 1);
-        pn_assert(SSL_set_tlsext_host_name(ssl, server_name) == 1);
-    } else {
-        server_name = "";
-    }
     SSL_set_connect_state(ssl);
-    return tls_stream_new(port, plain, ssl, server_name);
+    if (!pn_ip_parse(pn_str_z(server_name), &ip)) {
+        server_name = tls_name_is_plain(pn_str_z(server_name)) ? server_name : "";
+        pn_assert(!server_name[0] || SSL_set_tlsext_host_name(ssl, server_name) == 1);
+    }
+    judge = tls_judge_new(ssl, rules, context->resume, plain->loop);
+    return tls_stream_new(port, plain, ssl, server_name, judge);
 }
 
 static void context_ref(struct tls_context *port)
@@ -181,6 +189,7 @@ static void context_unref(struct tls_context *port)
         SSL_CTX_free(context->ssl[i]);
     }
     free(context->ssl);
+    tls_resume_free(&context->resume);
     free(context);
 }
 
@@ -224,6 +233,36 @@ struct tls_context *tls_server_new(const struct tls_certificate *certificates, s
     return &context->port;
 }
 
+static bool is_given(const char *file)
+{
+    return file && file[0];
+}
+
+static int client_trusts(SSL_CTX *ssl, const struct tls_client_options *options,
+                         struct pn_err *err)
+{
+    if (!is_given(options->ca_file)) {
+        return SSL_CTX_set_default_verify_paths(ssl) == 1
+                   ? 0
+                   : pn_err_set(err, PN_EIO,
+                                "cannot read the system's trusted certificates: %s",
+                                tls_openssl_reason());
+    }
+    return SSL_CTX_load_verify_file(ssl, options->ca_file) == 1
+               ? 0
+               : pn_err_set(err, PN_EINVAL, "cannot use the authorities in %s: %s",
+                            options->ca_file, tls_openssl_reason());
+}
+
+static int client_proves(SSL_CTX *ssl, const struct tls_client_options *options,
+                         struct pn_err *err)
+{
+    const char *certificate = options->certificate_file;
+    const char *key = is_given(options->key_file) ? options->key_file : certificate;
+
+    return is_given(certificate) ? use_certificate(ssl, certificate, key, err) : 0;
+}
+
 struct tls_context *tls_client_new(const struct tls_client_options *options, struct pn_err *err)
 {
     struct context *context;
@@ -231,14 +270,14 @@ struct tls_context *tls_client_new(const struct tls_client_options *options, str
         ssl_new(TLS_client_method(), options->least_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2);
 
     ERR_clear_error();
-    if (SSL_CTX_set_default_verify_paths(ssl) != 1) {
-        pn_err_set(err, PN_EIO, "cannot read the system's trusted certificates: %s",
-                   tls_openssl_reason());
+    SSL_CTX_set_security_level(ssl, 1);
+    if (client_trusts(ssl, options, err) != 0 || client_proves(ssl, options, err) != 0) {
         SSL_CTX_free(ssl);
         return NULL;
     }
-    SSL_CTX_set_security_level(ssl, 1);
+    tls_judge_context(ssl);
     context = context_new(1);
     context->ssl[context->count++] = ssl;
+    context->resume = tls_resume_new();
     return &context->port;
 }

@@ -27,7 +27,8 @@ void tls_session_init(struct tls_session *session, const char *server_name)
                  .peer = "",
                  .peer_names = "",
                  .peer_issuer = "",
-                 .verify_error = ""},
+                 .verify_error = "",
+                 .proof = "none"},
         .server_name = pn_strdup(server_name),
     };
     session->port.server_name = session->server_name;
@@ -41,7 +42,7 @@ void tls_session_fini(struct tls_session *session)
     free(session->peer_issuer);
 }
 
-static char *name_text(const X509_NAME *name)
+char *tls_session_name(const X509_NAME *name)
 {
     BIO *bio = BIO_new(BIO_s_mem());
     char *text;
@@ -67,7 +68,7 @@ static bool dns_name_is_plain(struct pn_str name)
                                                                : name);
 }
 
-static char *dns_names_text(const X509 *certificate)
+char *tls_session_names(const X509 *certificate)
 {
     GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
     struct pn_buf text;
@@ -95,21 +96,21 @@ static char *dns_names_text(const X509 *certificate)
     return pn_buf_detach(&text);
 }
 
-static int64_t expires_s(const X509 *certificate)
+int64_t tls_session_expires_s(const X509 *certificate)
 {
     struct tm when;
 
     return ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &when) == 1 ? timegm(&when) : 0;
 }
 
-void tls_session_read(struct tls_session *session, SSL *ssl, bool has_name)
+void tls_session_read(struct tls_session *session, SSL *ssl, const struct tls_verdict *verdict)
 {
     const X509 *certificate = SSL_get0_peer_certificate(ssl);
     struct stream_tls *port = &session->port;
-    long result;
 
     port->version = SSL_get_version(ssl);
     port->cipher = SSL_get_cipher_name(ssl);
+    port->resumed = SSL_session_reused(ssl) == 1;
     if (SSL_is_server(ssl)) {
         const char *asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 
@@ -117,17 +118,17 @@ void tls_session_read(struct tls_session *session, SSL *ssl, bool has_name)
         session->server_name = pn_strdup(tls_name_is_plain(pn_str_z(asked)) ? asked : "");
         port->server_name = session->server_name;
     }
-    if (!certificate) {
-        return;
+    if (verdict) {
+        port->verified = verdict->verified;
+        port->verify_error = verdict->error;
+        port->fault = verdict->fault;
+        port->proof = verdict->proof;
     }
-    port->peer = session->peer = name_text(X509_get_subject_name(certificate));
-    port->peer_issuer = session->peer_issuer = name_text(X509_get_issuer_name(certificate));
-    port->peer_names = session->peer_names = dns_names_text(certificate);
-    port->peer_expires_s = expires_s(certificate);
-    result = SSL_get_verify_result(ssl);
-    port->verified = result == X509_V_OK && has_name;
-    if (!port->verified) {
-        port->verify_error = result == X509_V_OK ? "there is no name to compare with"
-                                                 : X509_verify_cert_error_string(result);
+    if (certificate) {
+        port->peer = session->peer = tls_session_name(X509_get_subject_name(certificate));
+        port->peer_issuer = session->peer_issuer =
+            tls_session_name(X509_get_issuer_name(certificate));
+        port->peer_names = session->peer_names = tls_session_names(certificate);
+        port->peer_expires_s = tls_session_expires_s(certificate);
     }
 }

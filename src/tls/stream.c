@@ -39,7 +39,6 @@ struct tls_stream {
     SSL *ssl;
     enum stream_state state;
     struct pn_err error;
-    bool has_name;        /* the peer's certificate is compared with a name */
     bool blocked;         /* there may be input, but there was no room */
     bool owes_event;      /* the owner wrote and was not told yet that all has left */
     bool step_waits;      /* step is on the loop's list */
@@ -48,6 +47,7 @@ struct tls_stream {
     struct pn_buf output; /* plain */
     struct loop_task step;
     struct tls_session session;
+    struct tls_judge *judge; /* a client's */
 };
 
 static struct tls_stream *stream_of(const struct stream *port)
@@ -150,6 +150,18 @@ static bool stream_lower_is_over(struct tls_stream *stream, const char *during)
     return false;
 }
 
+/* The handshake failed: for the certificate, or as OpenSSL says. */
+static void stream_refuse(struct tls_stream *stream, const char *during)
+{
+    const char *reason = tls_openssl_reason();
+    const char *why = stream->judge ? tls_judge_failed(stream->judge) : NULL;
+
+    stream_fail(stream, during, why ? why : reason);
+    if (why) {
+        tls_session_read(&stream->session, stream->ssl, tls_judge_verdict(stream->judge));
+    }
+}
+
 /* Returns true when the state has changed. */
 static bool stream_handshake(struct tls_stream *stream)
 {
@@ -162,14 +174,21 @@ static bool stream_handshake(struct tls_stream *stream)
     ERR_clear_error();
     result = SSL_do_handshake(stream->ssl);
     if (result == 1) {
-        tls_session_read(&stream->session, stream->ssl, stream->has_name);
+        tls_session_read(&stream->session, stream->ssl,
+                         stream->judge ? tls_judge_settle(stream->judge, stream->ssl) : NULL);
         stream->state = STREAM_OPEN;
         return true;
     }
     if (SSL_get_error(stream->ssl, result) == SSL_ERROR_WANT_READ) {
-        return stream_lower_is_over(stream, during);
+        if (!stream_lower_is_over(stream, during)) {
+            return false;
+        }
+        if (stream->judge) {
+            (void)tls_judge_failed(stream->judge);
+        }
+        return true;
     }
-    stream_fail(stream, during, tls_openssl_reason());
+    stream_refuse(stream, during);
     return true;
 }
 
@@ -263,6 +282,7 @@ static void stream_release(struct tls_stream *stream)
     pn_buf_fini(&stream->input);
     pn_buf_fini(&stream->output);
     tls_session_fini(&stream->session);
+    tls_judge_free(&stream->judge);
     free(stream);
 }
 
@@ -389,7 +409,7 @@ static const struct stream_ops stream_ops = {
 };
 
 struct stream *tls_stream_new(struct tls_context *context, struct stream *plain, SSL *ssl,
-                              const char *server_name)
+                              const char *server_name, struct tls_judge *judge)
 {
     struct tls_stream *stream = PN_NEW(struct tls_stream);
     BIO *bio = bio_new(plain);
@@ -404,7 +424,7 @@ struct stream *tls_stream_new(struct tls_context *context, struct stream *plain,
     stream->lower = plain;
     stream->ssl = ssl;
     stream->state = STREAM_CONNECTING;
-    stream->has_name = server_name[0] != '\0';
+    stream->judge = judge;
     stream->step.on_run = step_run;
     pn_buf_init(&stream->input, STREAM_INPUT_MAX);
     pn_buf_init(&stream->output, OUTPUT_MAX);

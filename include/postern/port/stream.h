@@ -31,6 +31,15 @@ enum stream_state {
 struct stream;
 typedef void stream_event_fn(struct stream *stream, void *owner);
 
+/* What is wrong with a peer's certificate, in the words of RFC 8460 4.3. */
+enum stream_fault {
+    STREAM_FAULT_NONE,
+    STREAM_FAULT_NAME,     /* certificate-host-mismatch */
+    STREAM_FAULT_EXPIRED,  /* certificate-expired, or not valid yet */
+    STREAM_FAULT_TRUST,    /* certificate-not-trusted */
+    STREAM_FAULT_NO_MATCH, /* no TLSA record or fingerprint is of this certificate */
+};
+
 /* What TLS a stream has. */
 struct stream_tls {
     const char *version;      /* "TLSv1.3" */
@@ -40,8 +49,11 @@ struct stream_tls {
     const char *peer_names;   /* its DNS names, blank separated, or "" */
     const char *peer_issuer;  /* or "" */
     int64_t peer_expires_s;   /* since 1970; 0: no certificate */
-    bool verified;            /* the chain leads to a trusted root and the name matches */
+    bool verified;            /* what the rules asked for was proven */
     const char *verify_error; /* why not, or "" */
+    enum stream_fault fault;  /* the same for programs */
+    const char *proof; /* "TLSA 3 1 1", "fingerprint 3f…", "name …, issuer …", or "none" */
+    bool resumed;      /* an earlier session goes on: it was proven when that began */
 };
 
 struct stream_ops {

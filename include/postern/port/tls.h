@@ -18,7 +18,11 @@
 
 struct tls_context;
 
-/* How a server has to prove who it is. What fails ends the handshake: STREAM_FAILED. */
+/*
+ * How a server has to prove who it is. What fails ends the handshake: STREAM_FAILED, and
+ * stream_tls tells the fault. With DANE and no record that can be used the handshake goes on
+ * with any certificate (RFC 7672 2.2), and stream_tls is not verified.
+ */
 enum tls_check {
     TLS_CHECK_NOTHING,     /* any certificate; what is wrong with it is in stream_tls */
     TLS_CHECK_NAME,        /* a chain to a trusted root, and one of the names (RFC 6125) */
@@ -34,14 +38,17 @@ struct tls_tlsa {
     size_t len;
 };
 
-#define TLS_FINGERPRINT_OCTETS 32 /* SHA-256, of the certificate or of its public key (SPKI)   \
-                                   */
+#define TLS_NAMES_MAX 16
+#define TLS_FINGERPRINT_OCTETS                                                                 \
+    32 /* SHA-256, of the certificate or of its public key (SPKI)                              \
+        */
 
 /* What a client wants of a session. Borrowed for the call of tls_connect. */
 struct tls_rules {
     const char *server_name; /* for SNI; an address or "": none is sent */
     enum tls_check check;
-    /* NAME, and DANE with usage 2: any of these. NOTHING: what `verified` is about. */
+    /* NAME, and DANE with usage 2: any of these, at most TLS_NAMES_MAX; names ("*." in front
+     * stands for one label) or addresses. NOTHING: what `verified` is about. */
     const char *const *names;
     size_t name_count;
     const uint8_t (*fingerprints)[TLS_FINGERPRINT_OCTETS];
@@ -58,7 +65,7 @@ struct tls_client_options {
     bool least_1_3; /* TLS 1.3 at least, else 1.2 */
     const char *ca_file;
     const char *certificate_file;
-    const char *key_file;
+    const char *key_file; /* "" or NULL: the key is in certificate_file */
 };
 
 struct tls_context_ops {

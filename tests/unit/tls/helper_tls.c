@@ -213,13 +213,13 @@ void certificates_init(struct certificates *certificates)
     assert_non_null(mkdtemp(certificates->directory));
 }
 
-static void certificate_names(X509 *certificate, const char *names)
+static void add_extension(X509 *certificate, X509 *issuer, int nid, const char *value)
 {
     X509V3_CTX context;
     X509_EXTENSION *extension;
 
-    X509V3_set_ctx(&context, certificate, certificate, NULL, NULL, 0);
-    extension = X509V3_EXT_conf_nid(NULL, &context, NID_subject_alt_name, names);
+    X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
+    extension = X509V3_EXT_conf_nid(NULL, &context, nid, value);
     assert_non_null(extension);
     assert_int_equal(X509_add_ext(certificate, extension, -1), 1);
     X509_EXTENSION_free(extension);
@@ -242,38 +242,82 @@ static void certificates_path(const struct certificates *certificates, char *out
 struct tls_certificate certificates_make(struct certificates *certificates,
                                          const char *common_name, const char *names)
 {
-    size_t i = certificates->count++;
-    EVP_PKEY *key = EVP_EC_gen("P-256");
+    return certificates_plan(
+        certificates, &(struct certificate_plan){.common_name = common_name, .names = names});
+}
+
+static X509 *certificate_new(const struct certificate_plan *plan, EVP_PKEY *key, long serial,
+                             X509 *issuer, EVP_PKEY *issuer_key)
+{
     X509 *certificate = X509_new();
     X509_NAME *subject = X509_get_subject_name(certificate);
+
+    assert_int_equal(X509_set_version(certificate, 2), 1);
+    assert_int_equal(ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial), 1);
+    assert_non_null(X509_gmtime_adj(X509_getm_notBefore(certificate), -7200));
+    assert_non_null(
+        X509_gmtime_adj(X509_getm_notAfter(certificate), plan->expired ? -3600 : 86400));
+    assert_int_equal(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
+                                                (const unsigned char *)plan->common_name, -1,
+                                                -1, 0),
+                     1);
+    assert_int_equal(
+        X509_set_issuer_name(certificate, issuer ? X509_get_subject_name(issuer) : subject), 1);
+    assert_int_equal(X509_set_pubkey(certificate, key), 1);
+    if (plan->authority) {
+        add_extension(certificate, issuer ? issuer : certificate, NID_basic_constraints,
+                      "critical,CA:TRUE");
+    }
+    if (plan->names) {
+        add_extension(certificate, issuer ? issuer : certificate, NID_subject_alt_name,
+                      plan->names);
+    }
+    assert_true(X509_sign(certificate, issuer ? issuer_key : key, EVP_sha256()) > 0);
+    return certificate;
+}
+
+struct tls_certificate certificates_plan(struct certificates *certificates,
+                                         const struct certificate_plan *plan)
+{
+    size_t i = certificates->count++;
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *issuer = plan->issuer ? certificates->made[plan->issuer - 1] : NULL;
+    EVP_PKEY *issuer_key = plan->issuer ? certificates->keys[plan->issuer - 1] : NULL;
+    X509 *certificate;
     FILE *file;
 
     assert_true(i < PN_COUNT(certificates->chain));
+    certificate = certificate_new(plan, key, (long)i + 1, issuer, issuer_key);
     certificates_path(certificates, certificates->chain[i], i, "crt");
     certificates_path(certificates, certificates->key[i], i, "key");
-    assert_int_equal(X509_set_version(certificate, 2), 1);
-    assert_int_equal(ASN1_INTEGER_set(X509_get_serialNumber(certificate), (long)i + 1), 1);
-    assert_non_null(X509_gmtime_adj(X509_getm_notBefore(certificate), -3600));
-    assert_non_null(X509_gmtime_adj(X509_getm_notAfter(certificate), 86400));
-    assert_int_equal(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
-                                                (const unsigned char *)common_name, -1, -1, 0),
-                     1);
-    assert_int_equal(X509_set_issuer_name(certificate, subject), 1);
-    assert_int_equal(X509_set_pubkey(certificate, key), 1);
-    certificate_names(certificate, names);
-    assert_true(X509_sign(certificate, key, EVP_sha256()) > 0);
     file = fopen(certificates->chain[i], "we");
     assert_non_null(file);
     assert_int_equal(PEM_write_X509(file, certificate), 1);
+    if (plan->bundle) {
+        assert_int_equal(PEM_write_X509(file, issuer), 1);
+    }
     assert_int_equal(fclose(file), 0);
     file = fopen(certificates->key[i], "we");
     assert_non_null(file);
     assert_int_equal(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
     assert_int_equal(fclose(file), 0);
-    X509_free(certificate);
-    EVP_PKEY_free(key);
+    certificates->made[i] = certificate;
+    certificates->keys[i] = key;
     return (struct tls_certificate){.chain_file = certificates->chain[i],
                                     .key_file = certificates->key[i]};
+}
+
+void certificates_digest(const struct certificates *certificates, int i, int selector,
+                         uint8_t out[32])
+{
+    X509 *certificate = certificates->made[i - 1];
+    unsigned char *der = NULL;
+    int len = selector ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der)
+                       : i2d_X509(certificate, &der);
+
+    assert_true(len > 0);
+    assert_int_equal(EVP_Digest(der, (size_t)len, out, NULL, EVP_sha256(), NULL), 1);
+    OPENSSL_free(der);
 }
 
 void certificates_fini(struct certificates *certificates)
@@ -281,6 +325,8 @@ void certificates_fini(struct certificates *certificates)
     for (size_t i = 0; i < certificates->count; i++) {
         unlink(certificates->chain[i]);
         unlink(certificates->key[i]);
+        X509_free(certificates->made[i]);
+        EVP_PKEY_free(certificates->keys[i]);
     }
     assert_int_equal(rmdir(certificates->directory), 0);
 }

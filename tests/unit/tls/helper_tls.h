@@ -33,13 +33,29 @@ void pipe_break(struct stream *end, enum stream_state state);
 struct certificates {
     char directory[64];
     size_t count;
-    char chain[4][96];
-    char key[4][96];
+    char chain[12][96];
+    char key[12][96];
+    void *made[12]; /* X509 and */
+    void *keys[12]; /* EVP_PKEY, to sign with */
 };
 void certificates_init(struct certificates *certificates);
 /* names: "DNS:a.example, DNS:*.b.example"; the first has no special place. */
 struct tls_certificate certificates_make(struct certificates *certificates,
                                          const char *common_name, const char *names);
+/* What a test wants of a certificate. */
+struct certificate_plan {
+    const char *common_name;
+    const char *names; /* or NULL */
+    int issuer;        /* number of its certificate, counted from 1; 0: itself */
+    bool authority;
+    bool expired;
+    bool bundle; /* the issuer's certificate follows in the file */
+};
+struct tls_certificate certificates_plan(struct certificates *certificates,
+                                         const struct certificate_plan *plan);
+/* SHA-256 of the certificate (selector 0) or its key's SPKI (1); i counts from 1. */
+void certificates_digest(const struct certificates *certificates, int i, int selector,
+                         uint8_t out[32]);
 void certificates_fini(struct certificates *certificates);
 void file_write(const char *path, const char *text);
 

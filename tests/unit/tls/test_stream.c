@@ -122,8 +122,11 @@ static void talk_start(struct talk *talk, const char *server_name, size_t piece_
     talk->plain_server = pair.a;
     talk->plain_client = pair.b;
     side_start(&talk->here, tls_accept(talk->server, pair.a));
-    side_start(&talk->there, tls_connect(talk->client, pair.b,
-                                         &(struct tls_rules){.server_name = server_name}));
+    side_start(&talk->there,
+               tls_connect(talk->client, pair.b,
+                           &(struct tls_rules){.server_name = server_name,
+                                               .names = &server_name,
+                                               .name_count = server_name[0] ? 1 : 0}));
 }
 
 /* Contexts may go before the sessions that use them. */
