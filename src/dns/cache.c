@@ -2,8 +2,8 @@
  * dns/cache.c - answers by question, oldest out first.
  *
  * uthash keeps the order of insertion, so the oldest entry is the head. The number of
- * records is bounded besides that of entries: who asks us to look up large answers must
- * not decide how much memory we use.
+ * records and the length of their data are bounded besides that of entries: who asks us to look
+ * up large answers must not decide how much memory we use.
  */
 #include "cache_priv.h"
 
@@ -32,6 +32,7 @@ static void entry_drop(struct dns_cache *cache, struct dns_cache_entry *entry)
 {
     HASH_DEL(cache->entries, entry);
     cache->records -= entry->answer.count;
+    cache->data -= entry->answer.data_len;
     dns_answer_fini(&entry->answer);
     free(entry);
 }
@@ -70,7 +71,8 @@ void dns_cache_put(struct dns_cache *cache, const char *key, const struct dns_an
         return;
     }
     while (cache->entries && (HASH_COUNT(cache->entries) >= DNS_CACHE_ENTRIES ||
-                              cache->records + answer->count > DNS_CACHE_RECORDS)) {
+                              cache->records + answer->count > DNS_CACHE_RECORDS ||
+                              cache->data + answer->data_len > DNS_CACHE_DATA)) {
         entry_drop(cache, cache->entries);
     }
     entry = PN_NEW(struct dns_cache_entry);
@@ -78,5 +80,6 @@ void dns_cache_put(struct dns_cache *cache, const char *key, const struct dns_an
     entry->expires = pn_mono_add(now, PN_SECONDS(ttl_s));
     dns_answer_copy(answer, &entry->answer);
     cache->records += answer->count;
+    cache->data += answer->data_len;
     HASH_ADD_STR(cache->entries, key, entry);
 }

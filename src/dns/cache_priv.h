@@ -9,7 +9,8 @@
 #include "message_priv.h"
 
 #define DNS_CACHE_ENTRIES 10000
-#define DNS_CACHE_RECORDS 20000 /* in all entries */
+#define DNS_CACHE_RECORDS 20000             /* in all entries */
+#define DNS_CACHE_DATA    ((size_t)8 << 20) /* octets of TXT and TLSA records */
 #define DNS_CACHE_TTL_S   3600
 
 /* A question as text: one letter for its type, then the name. */
@@ -20,6 +21,7 @@ struct dns_cache_entry;
 struct dns_cache {
     struct dns_cache_entry *entries; /* oldest first */
     size_t records;
+    size_t data;
 };
 
 void dns_cache_fini(struct dns_cache *cache);

@@ -21,9 +21,12 @@
 #define LABEL_MAX     63
 #define NAME_MAX      253         /* in text form (RFC 1035 2.3.4) */
 #define TTL_MAX       0x7fffffffu /* more than this is zero (RFC 2181 8) */
+#define ALIASES_MAX   16          /* CNAMEs on the way to the name that has the records */
+#define NO_USAGE      255         /* of a TLSA record: private use (RFC 7218), so unusable */
 
 enum {
     TYPE_A = 1,
+    TYPE_CNAME = 5,
     TYPE_PTR = 12,
     TYPE_MX = 15,
     TYPE_TXT = 16,
@@ -129,8 +132,14 @@ static bool cursor_name(struct cursor *cursor, struct name *out)
     return false;
 }
 
+static bool name_eq(const struct name *a, const struct name *b)
+{
+    return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;
+}
+
 /* The fixed part of a resource record, and where its data ends. */
 struct record_head {
+    struct name owner;
     uint32_t type;
     uint32_t class;
     uint32_t ttl_s;
@@ -139,10 +148,9 @@ struct record_head {
 
 static bool cursor_record_head(struct cursor *cursor, struct record_head *out)
 {
-    struct name owner;
     uint32_t length;
 
-    if (!cursor_name(cursor, &owner) || !cursor_number(cursor, 2, &out->type) ||
+    if (!cursor_name(cursor, &out->owner) || !cursor_number(cursor, 2, &out->type) ||
         !cursor_number(cursor, 2, &out->class) || !cursor_number(cursor, 4, &out->ttl_s) ||
         !cursor_number(cursor, 2, &length) || length > cursor_left(cursor)) {
         return false;
@@ -174,9 +182,43 @@ static bool record_address(struct cursor *cursor, const struct record_head *head
     return true;
 }
 
+/* The strings of a TXT record, joined (RFC 7208 3.3). */
+static bool record_text(struct cursor *cursor, const struct record_head *head,
+                        struct dns_answer *answer, struct resolver_record *out)
+{
+    while (cursor->at < head->end) {
+        size_t length = octet_at(cursor, cursor->at++);
+
+        if (head->end - cursor->at < length) {
+            return false;
+        }
+        memcpy(answer->data + answer->data_len, cursor->message.ptr + cursor->at, length);
+        answer->data_len += length;
+        out->len += length;
+        cursor->at += length;
+    }
+    return true;
+}
+
+static void record_tlsa(struct cursor *cursor, const struct record_head *head,
+                        struct dns_answer *answer, struct resolver_record *out)
+{
+    out->usage = NO_USAGE;
+    if (head->end - cursor->at <= 3) {
+        return;
+    }
+    out->usage = octet_at(cursor, cursor->at);
+    out->selector = octet_at(cursor, cursor->at + 1);
+    out->matching = octet_at(cursor, cursor->at + 2);
+    out->len = head->end - cursor->at - 3;
+    memcpy(answer->data + answer->data_len, cursor->message.ptr + cursor->at + 3, out->len);
+    answer->data_len += out->len;
+}
+
 /* Reads the data of a record of the wanted type. *out_usable: a host can have that name. */
 static bool record_read(struct cursor *cursor, const struct record_head *head,
-                        struct resolver_record *out, bool *out_usable)
+                        struct dns_answer *answer, struct resolver_record *out,
+                        bool *out_usable)
 {
     struct name name;
     uint32_t preference = 0;
@@ -185,6 +227,13 @@ static bool record_read(struct cursor *cursor, const struct record_head *head,
     *out_usable = true;
     if (head->type == TYPE_A || head->type == TYPE_AAAA) {
         return record_address(cursor, head, out);
+    }
+    if (head->type == TYPE_TXT) {
+        return record_text(cursor, head, answer, out);
+    }
+    if (head->type == TYPE_TLSA) {
+        record_tlsa(cursor, head, answer, out);
+        return true;
     }
     if (head->type == TYPE_MX && !cursor_number(cursor, 2, &preference)) {
         return false;
@@ -199,10 +248,9 @@ static bool record_read(struct cursor *cursor, const struct record_head *head,
     return true;
 }
 
-/* Moves behind header and questions. */
-static bool cursor_begin(struct cursor *cursor, uint32_t *out_answers)
+/* Moves behind header and question; *out_name is what was asked for. */
+static bool cursor_begin(struct cursor *cursor, uint32_t *out_answers, struct name *out_name)
 {
-    struct name name;
     uint32_t questions;
     uint32_t number;
 
@@ -214,12 +262,7 @@ static bool cursor_begin(struct cursor *cursor, uint32_t *out_answers)
         return false;
     }
     cursor->at = HEADER_OCTETS;
-    for (uint32_t i = 0; i < questions; i++) {
-        if (!cursor_name(cursor, &name) || !cursor_number(cursor, 4, &number)) {
-            return false;
-        }
-    }
-    return true;
+    return questions == 1 && cursor_name(cursor, out_name) && cursor_number(cursor, 4, &number);
 }
 
 int dns_type_number(enum resolver_type type)
@@ -244,16 +287,34 @@ int dns_type_number(enum resolver_type type)
 void dns_answer_fini(struct dns_answer *answer)
 {
     free(answer->records);
+    free(answer->data);
     *answer = (struct dns_answer){.status = RESOLVER_TEMPFAIL, .why = ""};
+}
+
+/* Makes the records point into the answer's own data. */
+static void answer_bind(struct dns_answer *answer)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < answer->count && answer->data; i++) {
+        answer->records[i].data = answer->data + at;
+        at += answer->records[i].len;
+    }
 }
 
 void dns_answer_copy(const struct dns_answer *from, struct dns_answer *to)
 {
     *to = *from;
     to->records = NULL;
+    to->data = NULL;
     if (from->count > 0) {
         to->records = pn_alloc_array(from->count, sizeof *to->records);
         memcpy(to->records, from->records, from->count * sizeof *to->records);
+    }
+    if (from->data) {
+        to->data = pn_alloc(from->data_len + 1);
+        memcpy(to->data, from->data, from->data_len);
+        answer_bind(to);
     }
 }
 
@@ -263,30 +324,110 @@ void dns_answer_fail(struct dns_answer *answer, const char *why)
     answer->why = why;
 }
 
+/* Follows one CNAME of *name, if there is one behind the cursor. False: the message is
+ * broken. */
+static bool follow_alias(struct cursor cursor, uint32_t answers, struct name *name,
+                         bool *out_followed)
+{
+    *out_followed = false;
+    for (uint32_t i = 0; i < answers && !*out_followed; i++) {
+        struct record_head head;
+
+        if (!cursor_record_head(&cursor, &head)) {
+            return false;
+        }
+        if (head.type == TYPE_CNAME && head.class == CLASS_IN && name_eq(&head.owner, name)) {
+            if (!cursor_name(&cursor, name) || cursor.at != head.end) {
+                return false;
+            }
+            *out_followed = true;
+        }
+        cursor.at = head.end;
+    }
+    return true;
+}
+
+/* Replaces what was asked for by the name that its CNAMEs lead to. */
+static bool follow_aliases(const struct cursor *cursor, uint32_t answers, struct name *name,
+                           struct dns_answer *out)
+{
+    bool followed = true;
+
+    for (int i = 0; i <= ALIASES_MAX && followed; i++) {
+        if (!follow_alias(*cursor, answers, name, &followed)) {
+            return false;
+        }
+        out->alias |= followed;
+    }
+    memcpy(out->canonical, name->text, name->len + 1);
+    return !followed && name->plain;
+}
+
+/* Of too many MX records the most preferred are kept: the least preferred is overwritten. */
+static void keep_preferred(struct dns_answer *answer, const struct resolver_record *record)
+{
+    struct resolver_record *worst = &answer->records[0];
+
+    for (size_t i = 1; i < answer->count; i++) {
+        worst = answer->records[i].preference > worst->preference ? &answer->records[i] : worst;
+    }
+    if (record->preference < worst->preference) {
+        *worst = *record;
+    }
+}
+
+static bool answer_add(struct cursor *cursor, const struct record_head *head,
+                       struct dns_answer *out, size_t *out_unusable)
+{
+    struct resolver_record record;
+    bool usable;
+
+    if (out->count == RESOLVER_RECORDS_MAX && head->type != TYPE_MX) {
+        return true;
+    }
+    if (!record_read(cursor, head, out, &record, &usable)) {
+        return false;
+    }
+    if (!usable) {
+        (*out_unusable)++;
+    } else if (out->count < RESOLVER_RECORDS_MAX) {
+        out->records[out->count++] = record;
+    } else {
+        keep_preferred(out, &record);
+    }
+    return true;
+}
+
 /* Reads all answer records. Returns false when the message does not add up. */
 static bool answer_records(struct cursor *cursor, uint32_t answers, uint32_t wanted,
-                           struct dns_answer *out, size_t *out_unusable)
+                           const struct name *owner, struct dns_answer *out,
+                           size_t *out_unusable)
 {
     for (uint32_t i = 0; i < answers; i++) {
         struct record_head head;
-        bool usable = false;
 
         if (!cursor_record_head(cursor, &head)) {
             return false;
         }
         /* A CNAME's TTL bounds what was found behind it. */
         out->ttl_s = head.ttl_s < out->ttl_s ? head.ttl_s : out->ttl_s;
-        if (head.type == wanted && head.class == CLASS_IN &&
-            out->count < RESOLVER_RECORDS_MAX) {
-            if (!record_read(cursor, &head, &out->records[out->count], &usable)) {
-                return false;
-            }
-            out->count += usable;
-            *out_unusable += !usable;
+        if (head.type == wanted && head.class == CLASS_IN && name_eq(&head.owner, owner) &&
+            !answer_add(cursor, &head, out, out_unusable)) {
+            return false;
         }
         cursor->at = head.end;
     }
     return true;
+}
+
+unsigned dns_message_rcode(struct pn_str message)
+{
+    return message.len >= HEADER_OCTETS ? (uint8_t)message.ptr[3] & 0x0f : 2;
+}
+
+bool dns_message_is_empty(struct pn_str message)
+{
+    return message.len >= HEADER_OCTETS && message.ptr[6] == 0 && message.ptr[7] == 0;
 }
 
 bool dns_message_is_truncated(struct pn_str message)
@@ -294,27 +435,57 @@ bool dns_message_is_truncated(struct pn_str message)
     return message.len >= HEADER_OCTETS && ((uint8_t)message.ptr[2] & 0x02);
 }
 
+/* Nothing is kept that is not needed: answers lie in the cache for long. */
+static void answer_shrink(struct dns_answer *answer)
+{
+    answer->records = pn_realloc(answer->records, answer->count * sizeof *answer->records);
+    if (answer->data_len == 0) {
+        free(answer->data);
+        answer->data = NULL;
+    } else {
+        answer->data = pn_realloc(answer->data, answer->data_len);
+    }
+    answer_bind(answer);
+}
+
+static void answer_nothing(struct dns_answer *answer)
+{
+    free(answer->records);
+    free(answer->data);
+    answer->records = NULL;
+    answer->data = NULL;
+    answer->status = RESOLVER_NODATA;
+    answer->why = "the name has no such record";
+}
+
 void dns_answer_read(struct pn_str message, enum resolver_type type, struct dns_answer *out)
 {
     struct cursor cursor = {.message = message};
+    uint32_t wanted = (uint32_t)dns_type_number(type);
+    struct name name;
     size_t unusable = 0;
     uint32_t answers = 0;
 
     *out = (struct dns_answer){.status = RESOLVER_FOUND, .why = "found", .ttl_s = TTL_MAX};
     out->records = pn_alloc_array(RESOLVER_RECORDS_MAX, sizeof *out->records);
-    if (!cursor_begin(&cursor, &answers) ||
-        !answer_records(&cursor, answers, (uint32_t)dns_type_number(type), out, &unusable)) {
+    out->data = pn_alloc(message.len + 1); /* more than all the records' data */
+    if (!cursor_begin(&cursor, &answers, &name)) {
         dns_answer_fail(out, "the DNS answer is malformed");
     } else if (dns_message_is_truncated(message)) {
         dns_answer_fail(out, "the DNS answer is truncated");
+    } else if (!follow_aliases(&cursor, answers, &name, out)) {
+        dns_answer_fail(out, "the DNS answer is malformed, or its aliases lead nowhere");
+    } else if (!answer_records(&cursor, answers, wanted, &name, out, &unusable)) {
+        dns_answer_fail(out, "the DNS answer is malformed");
     } else if (out->count == 0 && unusable > 0) {
         dns_answer_fail(out, "the DNS answer has only names that no host can have");
-    } else if (out->count == 0) {
-        dns_answer_fini(out);
-        out->status = RESOLVER_NODATA;
-        out->why = "the name has no such record";
     } else {
-        out->records = pn_realloc(out->records, out->count * sizeof *out->records);
+        out->validated = ((uint8_t)message.ptr[3] & 0x20) != 0;
+        if (out->count == 0) {
+            answer_nothing(out);
+        } else {
+            answer_shrink(out);
+        }
     }
 }
 

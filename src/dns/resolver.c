@@ -28,15 +28,19 @@
 #include <utlist.h>
 
 #include <ares.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/time.h>
 
 #define DEADLINE_MS PN_SECONDS(15)
 /* 2 + 4 + 8 s: three tries of one server fit into the deadline. */
-#define TRY_MS   2000
-#define TRIES    3
-#define CLASS_IN 1
+#define TRY_MS     2000
+#define TRIES      3
+#define CLASS_IN   1
+#define UDP_OCTETS 1232 /* what fits into one packet everywhere */
+#define HEADER_AD  0x20 /* in the fourth octet of a message */
 
 /*
  * ASKED: c-ares has it. ANSWERED: on its way to the askers. LATE: the askers are being told
@@ -84,6 +88,7 @@ struct dns_resolver {
     struct pn_timer timer; /* c-ares' time-outs */
     int64_t deadline_ms;
     bool answering;
+    bool trusted; /* the servers' word on DNSSEC is: they are on this machine */
     struct request *requests;
     struct request *shared;
     struct watched *watched;
@@ -186,10 +191,13 @@ static void request_tell(struct request *request)
 {
     struct resolver_answer answer = {.status = request->answer.status,
                                      .why = request->answer.why,
+                                     .alias = request->answer.alias,
                                      .count = request->answer.count,
                                      .records = request->answer.records};
     struct dns_resolver *resolver = request->resolver;
 
+    answer.validated = request->answer.validated && resolver->trusted;
+    memcpy(answer.canonical, request->answer.canonical, sizeof answer.canonical);
     resolver->answering = true;
     while (request->askers) {
         struct resolver_query *query = request->askers->query;
@@ -267,6 +275,25 @@ static void answer_from_status(struct dns_answer *answer, int status)
     }
 }
 
+static void answer_from_message(struct request *request, struct pn_str message)
+{
+    enum { SERVFAIL = 2, NXDOMAIN = 3, REFUSED = 5 };
+    unsigned rcode = dns_message_rcode(message);
+
+    if (rcode == 0 && dns_message_is_truncated(message)) {
+        dns_answer_fail(&request->answer, "the DNS answer is truncated");
+    } else if (rcode == 0 && !dns_message_is_empty(message)) {
+        dns_answer_fini(&request->answer);
+        dns_answer_read(message, request->type, &request->answer);
+        request->fresh = true;
+    } else {
+        answer_from_status(&request->answer, rcode == 0          ? ARES_ENODATA
+                                             : rcode == NXDOMAIN ? ARES_ENOTFOUND
+                                             : rcode == REFUSED  ? ARES_EREFUSED
+                                                                 : ARES_ESERVFAIL);
+    }
+}
+
 static void on_ares(void *arg, int status, int timeouts, unsigned char *data, int length)
 {
     struct request *request = arg;
@@ -282,16 +309,34 @@ static void on_ares(void *arg, int status, int timeouts, unsigned char *data, in
         return;
     }
     if (status == ARES_SUCCESS) {
-        dns_answer_fini(&request->answer);
-        dns_answer_read(message, request->type, &request->answer);
-        request->fresh = true;
-    } else if (dns_message_is_truncated(message)) {
-        /* c-ares takes a cut reply without records for NODATA. */
-        dns_answer_fail(&request->answer, "the DNS answer is truncated");
+        answer_from_message(request, message);
     } else {
         answer_from_status(&request->answer, status);
     }
     request_answered(request);
+}
+
+/*
+ * The library's own questions cannot have the AD bit, which says that we understand it in the
+ * answer (RFC 6840 5.7); without it, or DO, a validating resolver keeps its verdict to
+ * itself. So the question is made here, with an id that nobody can guess.
+ */
+static int send_question(struct request *request, const char *name)
+{
+    unsigned char *question = NULL;
+    unsigned short id = 0;
+    int length = 0;
+    int status;
+
+    pn_assert(getrandom(&id, sizeof id, 0) == sizeof id);
+    status = ares_create_query(name, CLASS_IN, dns_type_number(request->type), id, 1, &question,
+                               &length, UDP_OCTETS);
+    if (status == ARES_SUCCESS) {
+        question[3] |= HEADER_AD;
+        ares_send(request->resolver->channel, question, length, on_ares, request);
+        ares_free_string(question);
+    }
+    return status;
 }
 
 static struct request *request_new(struct dns_resolver *resolver, enum resolver_type type)
@@ -331,6 +376,7 @@ static bool answer_localhost(const char *name, enum resolver_type type,
     answer->count = 1;
     answer->records = PN_NEW(struct resolver_record);
     answer->records[0].ip = type == RESOLVER_A ? pn_ip_v4(0x7f000001) : pn_ip_v6(one);
+    memcpy(answer->canonical, "localhost", sizeof "localhost");
     return true;
 }
 
@@ -355,6 +401,7 @@ static bool question_name(const char *asked, enum resolver_type type,
 static void request_ask(struct request *request, const char *name, const char *key)
 {
     struct dns_resolver *resolver = request->resolver;
+    int status;
 
     memcpy(request->key, key, strlen(key) + 1);
     request->shared = true;
@@ -362,8 +409,11 @@ static void request_ask(struct request *request, const char *name, const char *k
     request->state = ASKED;
     loop_timer_after(resolver->loop, &request->timer, resolver->deadline_ms);
     /* May call back at once, which sets the timer anew. */
-    ares_query(resolver->channel, name, CLASS_IN, dns_type_number(request->type), on_ares,
-               request);
+    status = send_question(request, name);
+    if (status != ARES_SUCCESS) {
+        answer_from_status(&request->answer, status);
+        request_answered(request);
+    }
     resolver_arm(resolver);
 }
 
@@ -420,7 +470,8 @@ static int channel_open(struct dns_resolver *resolver, const char *servers, stru
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     char lookups[] = "b";
     struct ares_options options = {
-        .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
+        .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS,
+        .ednspsz = UDP_OCTETS,
         .timeout = TRY_MS,
         .tries = TRIES,
         .lookups = lookups,
@@ -430,9 +481,10 @@ static int channel_open(struct dns_resolver *resolver, const char *servers, stru
     int status;
 
     pn_assert(pthread_once(&once, library_init) == 0);
-    status = ares_init_options(&resolver->channel, &options,
-                               ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
-                                   ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
+    status =
+        ares_init_options(&resolver->channel, &options,
+                          ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
+                              ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB | ARES_OPT_EDNSPSZ);
     if (status != ARES_SUCCESS) {
         return pn_err_set(err, PN_EIO, "cannot start the DNS resolver: %s",
                           ares_strerror(status));
@@ -444,6 +496,23 @@ static int channel_open(struct dns_resolver *resolver, const char *servers, stru
                           ares_strerror(status));
     }
     return 0;
+}
+
+/* The AD bit of a server that is reached through a network can be set by anyone on the way. */
+static bool servers_are_local(ares_channel channel)
+{
+    struct ares_addr_port_node *servers = NULL;
+    bool local = ares_get_servers_ports(channel, &servers) == ARES_SUCCESS && servers;
+
+    for (const struct ares_addr_port_node *server = servers; server; server = server->next) {
+        const struct in6_addr *v6 = (const struct in6_addr *)&server->addr.addr6;
+
+        local = local && (server->family == AF_INET
+                              ? ntohl(server->addr.addr4.s_addr) >> 24 == IN_LOOPBACKNET
+                              : IN6_IS_ADDR_LOOPBACK(v6));
+    }
+    ares_free_data(servers);
+    return local;
 }
 
 struct resolver *dns_resolver_new(struct loop *loop, const struct dns_watch_ops *watches,
@@ -462,6 +531,7 @@ struct resolver *dns_resolver_new(struct loop *loop, const struct dns_watch_ops 
         free(resolver);
         return NULL;
     }
+    resolver->trusted = servers_are_local(resolver->channel);
     return &resolver->port;
 }
 

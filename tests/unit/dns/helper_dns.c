@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MESSAGE_MAX 8192
+#define MESSAGE_MAX 16384
 
 static bool no_post(struct loop *loop, struct loop_task *task)
 {
@@ -184,7 +184,23 @@ static void put_name_record(struct message *m, unsigned type, const char *host)
     put(m, data.octets, data.len);
 }
 
-enum { RCODE_SERVFAIL = 2, RCODE_NX = 3, RCODE_REFUSED = 5, TRUNCATED = 0x200 };
+/* An address of "elsewhere.example". */
+static void put_elsewhere(struct message *m, unsigned last)
+{
+    const uint8_t rest[14] = {0, 1, 0, 1, 0, 0, 1, 0x2c, 0, 4, 192, 0, 2, (uint8_t)last};
+
+    put_name(m, "elsewhere.example", false);
+    put(m, rest, sizeof rest);
+    m->answers++;
+}
+
+enum {
+    RCODE_SERVFAIL = 2,
+    RCODE_NX = 3,
+    RCODE_REFUSED = 5,
+    TRUNCATED = 0x200,
+    AUTHENTIC = 0x20
+};
 
 /* Writes the answers for a question; returns rcode and flags, or -1 for silence. */
 static int answer_named(struct message *m, struct pn_str label, unsigned type, bool over_tcp)
@@ -195,6 +211,9 @@ static int answer_named(struct message *m, struct pn_str label, unsigned type, b
         put_a(m, 300, 1);
         put_a(m, 300, 2);
     } else if (pn_str_eq(label, PN_STR("alias")) && type == 1) {
+        put_name_record(m, 5, "elsewhere.example");
+        put_elsewhere(m, 3);
+    } else if (pn_str_eq(label, PN_STR("stranger")) && type == 1) {
         put_name_record(m, 5, "elsewhere.example");
         put_a(m, 300, 3);
     } else if (pn_str_eq(label, PN_STR("zero"))) {
@@ -212,6 +231,27 @@ static int answer_named(struct message *m, struct pn_str label, unsigned type, b
         put_mx(m, 10, "good.example", false);
     } else if (pn_str_eq(label, PN_STR("allbad"))) {
         put_mx(m, 5, "has blank.example", false);
+    } else if (pn_str_eq(label, PN_STR("hundreds"))) {
+        if (!over_tcp) {
+            return TRUNCATED;
+        }
+        for (unsigned i = 500; i > 0; i--) {
+            put_mx(m, i, "m", true);
+        }
+    } else if (pn_str_eq(label, PN_STR("signed")) && type == 1) {
+        put_a(m, 300, 4);
+        return AUTHENTIC;
+    } else if (type == 52) {
+        put_head(m, 52, 300, 5);
+        put(m, "\3\1\1\xab\xcd", 5);
+        put_head(m, 52, 300, 2);
+        put(m, "\3\1", 2);
+        return AUTHENTIC;
+    } else if (type == 16) {
+        put_head(m, 16, 300, 8);
+        put(m, "\3v=S\3TSv", 8);
+        put_head(m, 16, 300, 1);
+        put(m, "", 1);
     } else if (pn_str_eq(label, PN_STR("1")) && type == 12) {
         put_name_record(m, 12, "Host_1.Example.NET");
     } else if (pn_str_eq(label, PN_STR("2")) && type == 12) {
@@ -265,8 +305,11 @@ static size_t answer(const uint8_t *question, size_t octets, struct message *m, 
     if (flags < 0) {
         return 0;
     }
-    m->octets[2] = (uint8_t)(0x81 | flags >> 8);
+    m->octets[2] = (uint8_t)(0x81 | (flags & TRUNCATED) >> 8);
     m->octets[3] = (uint8_t)(0x80 | (flags & 15));
+    if (flags == AUTHENTIC && (question[3] & 0x20)) {
+        m->octets[3] |= 0x20; /* said only to those who say that they understand it */
+    }
     memset(m->octets + 6, 0, 6);
     m->octets[6] = (uint8_t)(m->answers >> 8);
     m->octets[7] = (uint8_t)m->answers;

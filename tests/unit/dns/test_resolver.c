@@ -28,6 +28,9 @@ struct inquiry {
     char why[128];
     char text[1024]; /* the records, one after the other */
     size_t count;
+    bool validated;
+    bool alias;
+    char canonical[RESOLVER_NAME_CHARS];
     struct inquiry *cancel; /* another one to cancel when the answer is there */
     const char *ask_again;  /* a name to ask for then */
 };
@@ -57,6 +60,9 @@ static void inquiry_answered(struct resolver_query *query, const struct resolver
     inquiry->answers++;
     inquiry->status = answer->status;
     inquiry->count = answer->count;
+    inquiry->validated = answer->validated;
+    inquiry->alias = answer->alias;
+    memcpy(inquiry->canonical, answer->canonical, sizeof inquiry->canonical);
     assert_non_null(answer->why);
     assert_true(snprintf(inquiry->why, sizeof inquiry->why, "%s", answer->why) > 0);
     pn_buf_init(&text, sizeof inquiry->text - 1);
@@ -64,7 +70,17 @@ static void inquiry_answered(struct resolver_query *query, const struct resolver
         const struct resolver_record *record = &answer->records[i];
         char ip[PN_IP_CHARS];
 
-        if (record->ip.family != PN_FAMILY_NONE) {
+        if (record->usage > 0) {
+            assert_int_equal(pn_buf_printf(&text, "%u %u %u ", record->usage, record->selector,
+                                           record->matching),
+                             0);
+        }
+        if (record->data) {
+            const char *data = (const char *)record->data;
+
+            assert_int_equal(
+                pn_buf_printf(&text, "%zu:%.*s ", record->len, (int)record->len, data), 0);
+        } else if (record->ip.family != PN_FAMILY_NONE) {
             assert_int_equal(pn_buf_printf(&text, "%s ", pn_ip_format(&record->ip, ip)), 0);
         } else {
             assert_int_equal(pn_buf_printf(&text, "%d %s ", record->preference, record->name),
@@ -147,6 +163,14 @@ static void test_answers(void **state)
         {"badname.example", RESOLVER_MX, RESOLVER_FOUND, "10 good.example ", 1},
         {"allbad.example", RESOLVER_MX, RESOLVER_TEMPFAIL, "", 0},
         {"192.0.2.2", RESOLVER_PTR, RESOLVER_TEMPFAIL, "", 0},
+        {"stranger.example", RESOLVER_A, RESOLVER_NODATA, "", 0},
+        {"hundreds.example", RESOLVER_MX, RESOLVER_FOUND, /* the best 64, in any order */
+         "52 m.hundreds.example 51 m.hundreds.example 50 m.hundreds.example 49 "
+         "m.hundreds.example ",
+         RESOLVER_RECORDS_MAX},
+        {"text.example", RESOLVER_TXT, RESOLVER_FOUND, "6:v=STSv 0: ", 2},
+        {"_25._tcp.a.example", RESOLVER_TLSA, RESOLVER_FOUND,
+         "3 1 1 2:\xab\xcd 255 0 0 0: ", 2},
         {"localhost", RESOLVER_A, RESOLVER_FOUND, "127.0.0.1 ", 1},
         {"LOCALHOST.", RESOLVER_AAAA, RESOLVER_FOUND, "::1 ", 1},
         {"", RESOLVER_A, RESOLVER_TEMPFAIL, "", 0},
@@ -173,6 +197,51 @@ static void test_answers(void **state)
         assert_int_equal(inquiry.answers, 1);
     }
     stage_fini(&stage);
+}
+
+static void test_who_is_believed(void **state)
+{
+    static const struct {
+        const char *name;
+        const char *other; /* a second server */
+        enum resolver_type type;
+        bool validated;
+        bool alias;
+        const char *canonical;
+    } rows[] = {
+        {"signed.example", "", RESOLVER_A, true, false, "signed.example"},
+        {"Signed.Example.", "", RESOLVER_A, true, false, "signed.example"},
+        {"_25._tcp.a.example", "", RESOLVER_TLSA, true, false, "_25._tcp.a.example"},
+        {"a.example", "", RESOLVER_A, false, false, "a.example"},
+        {"alias.example", "", RESOLVER_A, false, true, "elsewhere.example"},
+        {"localhost", "", RESOLVER_A, false, false, "localhost"},
+        {"signed.example", ",[::1]:53", RESOLVER_A, true, false, "signed.example"},
+        {"signed.example", ",192.0.2.53", RESOLVER_A, false, false, "signed.example"},
+        {"signed.example", ",[2001:db8::53]:53", RESOLVER_A, false, false, "signed.example"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < PN_COUNT(rows); i++) {
+        struct inquiry inquiry = {.answers = 0};
+        struct stage stage;
+        char servers[64];
+
+        stage_init(&stage);
+        dns_resolver_free(&stage.resolver);
+        (void)snprintf(servers, sizeof servers, "127.0.0.1:%u%s", stage.server.port,
+                       rows[i].other);
+        stage.resolver =
+            dns_resolver_new(&stage.loop.port, &poll_loop_watches, &stage.loop, servers, NULL);
+        for (int again = 0; again < 2; again++) { /* from the server, then from the cache */
+            inquiry_ask(&inquiry, &stage, rows[i].name, rows[i].type);
+            stage_wait(&stage, &inquiry);
+            assert_int_equal(inquiry.status, RESOLVER_FOUND);
+            assert_int_equal(inquiry.validated, rows[i].validated);
+            assert_int_equal(inquiry.alias, rows[i].alias);
+            assert_string_equal(inquiry.canonical, rows[i].canonical);
+        }
+        stage_fini(&stage);
+    }
 }
 
 static void test_identical_questions_share_one_request_and_the_answer_is_kept(void **state)
@@ -331,6 +400,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_who_is_believed),
         cmocka_unit_test(test_identical_questions_share_one_request_and_the_answer_is_kept),
         cmocka_unit_test(test_ttl_zero_and_failures_are_asked_again),
         cmocka_unit_test(test_kept_answers_expire),
