@@ -541,6 +541,7 @@ static struct queue_options scheduler_options(const struct deliver *deliver,
         .probe_rate = (unsigned)conf->probe_rate,
         .in_doubt_ms = conf->final_timeout_ms,
         .clock_jumped = deliver->deps.clock->jumped,
+        .report_keep_ms = conf->report_keep_ms,
         .seed = deliver->deps.seed,
     };
 }

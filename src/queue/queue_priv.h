@@ -95,6 +95,7 @@ struct queue_work {
 
     struct queue_key sweep_at;
     int64_t sweep_oldest_ms; /* the lowest arrival of the sweep under way */
+    int64_t sweep_report_ms; /* and of its reports */
 };
 
 /* ---- a named queue ---------------------------------------------------------------- */
@@ -121,6 +122,7 @@ struct queue_lane {
     int64_t read_after_ms;
     struct pn_heap_node read_node;
     int64_t oldest_ms, swept_ms;
+    int64_t report_ms; /* likewise of the oldest report, 0: none is known */
     struct pn_heap_node sweep_node;
     int64_t rate_ms; /* start of the counting period */
     uint32_t rate_now, rate_before;

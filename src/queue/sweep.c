@@ -12,11 +12,18 @@
  */
 #include "queue_priv.h"
 
+static int64_t life_ms(const struct queue *queue, const struct queue_lane *lane, bool report)
+{
+    int64_t report_ms = queue->options.report_keep_ms;
+
+    return report && report_ms < lane->hold_ms ? report_ms : lane->hold_ms;
+}
+
 bool queue_sweep_is_old(const struct queue *queue, const struct queue_lane *lane,
                         const struct queue_job *job, int64_t now_ms)
 {
     if (!lane->dest || (job->flags & QUEUE_JOB_HELD) ||
-        now_ms - job->arrival_ms < lane->hold_ms) {
+        now_ms - job->arrival_ms < life_ms(queue, lane, job->flags & QUEUE_JOB_REPORT)) {
         return false;
     }
     return !queue->options.clock_jumped || job->last_try_ms >= queue->started_ms;
@@ -46,11 +53,24 @@ void queue_sweep_schedule(struct queue *queue, struct queue_lane *lane, int64_t 
         return;
     } else {
         at_ms = lane->oldest_ms + lane->hold_ms;
+        if (lane->report_ms != 0 && lane->report_ms + life_ms(queue, lane, true) < at_ms) {
+            at_ms = lane->report_ms + life_ms(queue, lane, true);
+        }
         at_ms = at_ms > earliest_ms ? at_ms : earliest_ms;
     }
     if (!pn_heap_has(&lane->sweep_node) || lane->sweep_node.key > at_ms ||
         lane->sweep_node.key < earliest_ms) {
         pn_heap_set(&queue->sweeps, &lane->sweep_node, at_ms);
+    }
+}
+
+static void note_arrival(struct queue_work *work, const struct queue_job *job)
+{
+    if (job->arrival_ms < work->sweep_oldest_ms) {
+        work->sweep_oldest_ms = job->arrival_ms;
+    }
+    if ((job->flags & QUEUE_JOB_REPORT) && job->arrival_ms < work->sweep_report_ms) {
+        work->sweep_report_ms = job->arrival_ms;
     }
 }
 
@@ -62,8 +82,12 @@ void queue_sweep_added(struct queue_lane *lane, const struct queue_job *job)
     if (lane->jobs == 1 || (lane->oldest_ms != 0 && job->arrival_ms < lane->oldest_ms)) {
         lane->oldest_ms = job->arrival_ms;
     }
-    if (lane->work && job->arrival_ms < lane->work->sweep_oldest_ms) {
-        lane->work->sweep_oldest_ms = job->arrival_ms;
+    if ((job->flags & QUEUE_JOB_REPORT) &&
+        (lane->report_ms == 0 || job->arrival_ms < lane->report_ms)) {
+        lane->report_ms = job->arrival_ms;
+    }
+    if (lane->work) {
+        note_arrival(lane->work, job);
     }
 }
 
@@ -74,7 +98,7 @@ void queue_sweep_removed(struct queue *queue, struct queue_lane *lane,
     int64_t at_ms = lane->swept_ms + QUEUE_SWEEP_MIN_MS;
 
     if (lane->jobs == 0) {
-        lane->oldest_ms = 0;
+        lane->oldest_ms = lane->report_ms = 0;
     } else if (job->arrival_ms == lane->oldest_ms && !under_way(lane)) {
         at_ms = at_ms > now_ms ? at_ms : now_ms;
         if (!pn_heap_has(&lane->sweep_node) || lane->sweep_node.key > at_ms) {
@@ -98,8 +122,8 @@ void queue_sweep_page(struct queue *queue, struct queue_lane *lane,
         }
         if (!waits_out && queue_sweep_is_old(queue, lane, &jobs[i], now_ms)) {
             (void)queue_window_expire(queue, lane, &jobs[i]);
-        } else if (jobs[i].arrival_ms < work->sweep_oldest_ms) {
-            work->sweep_oldest_ms = jobs[i].arrival_ms;
+        } else {
+            note_arrival(work, &jobs[i]);
         }
     }
     if (!end && count > 0) {
@@ -108,11 +132,15 @@ void queue_sweep_page(struct queue *queue, struct queue_lane *lane,
     }
     lane->swept_ms = now_ms;
     lane->oldest_ms = work->sweep_oldest_ms;
+    lane->report_ms = work->sweep_report_ms;
     if (lane->jobs == 0 || lane->oldest_ms == QUEUE_DUE_NEVER) {
         lane->oldest_ms = 0;
     }
+    if (lane->jobs == 0 || lane->report_ms == QUEUE_DUE_NEVER) {
+        lane->report_ms = 0;
+    }
     work->sweep_at = (struct queue_key){0};
-    work->sweep_oldest_ms = QUEUE_DUE_NEVER;
+    work->sweep_oldest_ms = work->sweep_report_ms = QUEUE_DUE_NEVER;
 }
 
 bool queue_sweep_next(struct queue *queue, int64_t now_ms, struct queue_action *out)
@@ -135,7 +163,7 @@ bool queue_sweep_next(struct queue *queue, int64_t now_ms, struct queue_action *
     }
     pn_heap_remove(&queue->sweeps, &lane->sweep_node);
     if (work->sweep_at.due_ms == 0) {
-        work->sweep_oldest_ms = QUEUE_DUE_NEVER;
+        work->sweep_oldest_ms = work->sweep_report_ms = QUEUE_DUE_NEVER;
     }
     work->reading = QUEUE_READING_SWEEP;
     work->read_low = (struct queue_key){.due_ms = QUEUE_DUE_NEVER};

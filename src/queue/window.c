@@ -42,7 +42,7 @@ struct queue_work *queue_lane_work(struct queue_lane *lane)
 {
     if (!lane->work) {
         lane->work = PN_NEW(struct queue_work);
-        lane->work->sweep_oldest_ms = QUEUE_DUE_NEVER;
+        lane->work->sweep_oldest_ms = lane->work->sweep_report_ms = QUEUE_DUE_NEVER;
     }
     return lane->work;
 }

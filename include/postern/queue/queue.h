@@ -39,6 +39,7 @@ struct queue_options {
     unsigned probe_rate; /* of all destinations together, in one second */
     int64_t in_doubt_ms; /* how long an in-doubt job waits: the final reply's time-out */
     bool clock_jumped;   /* nothing expires before one more attempt */
+    int64_t report_keep_ms; /* age at which a QUEUE_JOB_REPORT expires, if not earlier */
     uint64_t seed;       /* of the jitter */
 };
 

@@ -46,6 +46,37 @@ static void test_expires_once(void **state)
     world_close(&world);
 }
 
+/* A report goes after a day, on its own and while its destination is away. */
+static void test_reports_live_shorter(void **state)
+{
+    struct world world;
+    struct queue_job report;
+
+    (void)state;
+    world_open(&world, 7);
+    world.peer.up = false;
+    world.options.report_keep_ms = PN_DAYS(1);
+    queue_set_options(world.queue, &world.options);
+    (void)world_preset(&world, "alpha.example", aged(&world, PN_DAYS(2), 5));
+    report = aged(&world, PN_HOURS(20), 7);
+    report.flags = QUEUE_JOB_REPORT;
+    (void)world_preset(&world, "alpha.example", report);
+    world_define(&world, "alpha.example", "primary");
+    world_counted(&world, "alpha.example");
+    world_run(&world, PN_HOURS(3));
+    assert_int_equal(world_on_disk(&world), 2);
+    world_run(&world, PN_HOURS(1) + PN_MINUTES(1));
+    assert_int_equal(world_on_disk(&world), 1);
+    report = aged(&world, 0, 5);
+    report.flags = QUEUE_JOB_REPORT;
+    (void)world_add_job(&world, "alpha.example", report);
+    world_run(&world, PN_HOURS(23));
+    assert_int_equal(world_on_disk(&world), 2);
+    world_run(&world, PN_HOURS(1) + PN_MINUTES(11));
+    assert_int_equal(world_on_disk(&world), 1);
+    world_close(&world);
+}
+
 static void test_sweeps_seldom(void **state)
 {
     struct world world;
@@ -192,6 +223,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_expires_once),
+        cmocka_unit_test(test_reports_live_shorter),
         cmocka_unit_test(test_sweeps_seldom),
         cmocka_unit_test(test_held_and_doubtful_stay),
         cmocka_unit_test(test_jump_gives_one_more_attempt),
