@@ -418,13 +418,15 @@ static enum queue_end queue_end_of(enum out_end end)
 {
     switch (end) {
     case OUT_END_CLEAN:
-    case OUT_END_CLIENT: /* what was said to a client is nothing against the destination */
         return QUEUE_END_CLEAN;
+    case OUT_END_CLIENT:
+        return QUEUE_END_CLIENT;
     case OUT_END_BUSY:
         return QUEUE_END_BUSY;
     case OUT_END_LOST:
         return QUEUE_END_LOST;
     case OUT_END_FAILED:
+    case OUT_END_REFUSED:
     case OUT_END_LOOP:
         break;
     }

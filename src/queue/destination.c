@@ -9,8 +9,13 @@
  * RAMP it doubles with each as many good results as it is high; in UP, after the first
  * trouble, it grows by one for four times as many. Trouble (421, refused or lost sessions) and
  * slowness halve it, and trouble makes the next session wait, from a second doubling to a
- * minute. A 4xx for a message is a good result: the peer is well, and says no to that message
- * alone (FAULTS 5.11).
+ * minute. A session that is turned away beside others that work shows the ceiling: it has what
+ * it bears, and one more is tried after a minute, then after ever longer times. So a peer that
+ * turns away the fourth session is left with three, and turns away a handful in an hour.
+ *
+ * A 4xx for a message is a good result: the peer is well, and says no to that message alone
+ * (FAULTS 5.11). After many of them the first success flushes, for it may have been the whole
+ * peer's trouble; but not again and again, for it may be a greylist, or some full mailboxes.
  *
  * Work to be told (wake, open) is looked for only in destinations that were touched: each
  * fact touches its destination, and queue_next asks those in the list until none of them
@@ -25,6 +30,10 @@
 #define SLOW_MIN_MS      1000.0
 #define SLOW_TIMES       4.0
 #define LATERS_IN_A_ROW  10
+#define RELIEF_MS        PN_MINUTES(5)
+#define CEILING_MIN_MS   PN_MINUTES(1)
+#define CEILING_MAX_MS   PN_MINUTES(10)
+#define PACED_PROOF      10 /* messages after which a return that the rate slows down is over */
 
 #define BIT(state) (1u << (state))
 
@@ -116,7 +125,7 @@ void queue_dest_leave(struct queue *queue, struct queue_lane *lane)
     if (!dest) {
         return;
     }
-    queue_window_drop(queue, lane);
+    queue_window_drop(queue, lane, 0);
     DL_DELETE(dest->lanes, lane);
     dest->jobs -= lane->jobs;
     dest->least_is_old = true;
@@ -136,8 +145,8 @@ void queue_dest_touch(struct queue *queue, struct queue_dest *dest)
     }
 }
 
-/* The least of its queues' counts; only computed again after one of them has changed. */
-static void find_least(struct queue_dest *dest)
+/* What holds for all its queues; only computed again after one of them has changed. */
+void queue_dest_find_least(struct queue_dest *dest)
 {
     struct queue_lane *lane;
 
@@ -146,7 +155,12 @@ static void find_least(struct queue_dest *dest)
     }
     dest->configured = dest->lanes ? dest->lanes->sessions : 1;
     dest->per_session = dest->lanes ? dest->lanes->messages_per_session : 0;
+    dest->step_us = dest->delay_ms = 0;
+    dest->on_demand = dest->lanes != NULL;
     DL_FOREACH (dest->lanes, lane) {
+        dest->step_us = lane->step_us > dest->step_us ? lane->step_us : dest->step_us;
+        dest->delay_ms = lane->delay_ms > dest->delay_ms ? lane->delay_ms : dest->delay_ms;
+        dest->on_demand = dest->on_demand && lane->on_demand;
         if (lane->sessions < dest->configured) {
             dest->configured = lane->sessions;
         }
@@ -159,13 +173,13 @@ static void find_least(struct queue_dest *dest)
 
 unsigned queue_dest_limit(struct queue_dest *dest)
 {
-    find_least(dest);
+    queue_dest_find_least(dest);
     return dest->limit < dest->configured ? dest->limit : dest->configured;
 }
 
 unsigned queue_dest_per_session(struct queue_dest *dest)
 {
-    find_least(dest);
+    queue_dest_find_least(dest);
     return dest->per_session;
 }
 
@@ -197,12 +211,12 @@ void queue_dest_tell_parole(struct queue *queue, struct queue_dest *dest, struct
     queue_dest_touch(queue, dest);
 }
 
-void queue_dest_drop(struct queue *queue, struct queue_dest *dest)
+void queue_dest_drop(struct queue *queue, struct queue_dest *dest, size_t kept)
 {
     struct queue_lane *lane;
 
     DL_FOREACH (dest->lanes, lane) {
-        queue_window_drop(queue, lane);
+        queue_window_drop(queue, lane, kept);
     }
 }
 
@@ -217,7 +231,7 @@ void queue_dest_reschedule(struct queue *queue, struct queue_dest *dest, int64_t
 
 static void enter_down(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
 {
-    queue_dest_drop(queue, dest);
+    queue_dest_drop(queue, dest, QUEUE_KEPT);
     dest->took_ms = dest->best_took_ms = 0;
     dest->laters = 0;
     dest->owed = 0;
@@ -241,14 +255,14 @@ static void enter_ramp(struct queue *queue, struct queue_dest *dest, int64_t now
 static void enter_stopped(struct queue *queue, struct queue_dest *dest)
 {
     pn_heap_remove(&queue->probes, &dest->probe_node);
-    queue_dest_drop(queue, dest);
+    queue_dest_drop(queue, dest, 0);
     dest->owed = 0;
 }
 
 static void enter_held(struct queue *queue, struct queue_dest *dest)
 {
     pn_heap_remove(&queue->probes, &dest->probe_node);
-    queue_dest_drop(queue, dest);
+    queue_dest_drop(queue, dest, 0);
     dest->owed = 0;
     dest->outage_ms = 0;
 }
@@ -314,21 +328,41 @@ static void halve(struct queue_dest *dest, int64_t now_ms)
     dest->halved_ms = now_ms;
 }
 
+void queue_dest_wait(struct queue_dest *dest, int64_t now_ms)
+{
+    dest->open_after_ms = now_ms + dest->open_wait_ms;
+    dest->open_wait_ms =
+        queue_backoff_double_ms(dest->open_wait_ms, OPEN_WAIT_MIN_MS, OPEN_WAIT_MAX_MS);
+}
+
+/* What it has is what it bears, for now; a while later one more is tried. */
+static void hit_ceiling(struct queue_dest *dest, int64_t now_ms)
+{
+    dest->ceiling = dest->limit = dest->ready;
+    dest->ceiling_wait_ms =
+        queue_backoff_double_ms(dest->ceiling_wait_ms, CEILING_MIN_MS, CEILING_MAX_MS);
+    dest->ceiling_until_ms = now_ms + dest->ceiling_wait_ms;
+    dest->credit = 0;
+    dest->halved_ms = now_ms;
+}
+
 /*
  * Sessions that are refused together, or within a second, are one trouble: a primary that
  * bears three of twenty shall get three, not one a minute.
  */
-static void be_busy(struct queue_dest *dest, int64_t born_ms, int64_t now_ms)
+void queue_dest_busy(struct queue_dest *dest, bool refused, int64_t born_ms, int64_t now_ms)
 {
     if (dest->troubled_ms != 0 &&
         (born_ms <= dest->troubled_ms || now_ms - dest->troubled_ms < OPEN_WAIT_MIN_MS)) {
         return;
     }
     dest->troubled_ms = now_ms;
-    halve(dest, now_ms);
-    dest->open_after_ms = now_ms + dest->open_wait_ms;
-    dest->open_wait_ms =
-        queue_backoff_double_ms(dest->open_wait_ms, OPEN_WAIT_MIN_MS, OPEN_WAIT_MAX_MS);
+    if (refused) {
+        hit_ceiling(dest, now_ms);
+    } else {
+        halve(dest, now_ms);
+    }
+    queue_dest_wait(dest, now_ms);
 }
 
 /*
@@ -353,27 +387,50 @@ static bool is_slow(struct queue_dest *dest, int64_t took_ms, int64_t now_ms)
     return took >= limit_ms && now_ms - took_ms >= dest->halved_ms;
 }
 
+/* How many sessions are worth a try after the limit has been proved. */
+static unsigned next_limit(const struct queue_dest *dest, unsigned limit, bool doubles,
+                           int64_t now_ms)
+{
+    unsigned next = doubles ? limit * 2 : limit + 1;
+    unsigned most = dest->ceiling + (now_ms >= dest->ceiling_until_ms);
+
+    return dest->ceiling > 0 && next > most ? (most > limit ? most : limit) : next;
+}
+
 /*
  * Only a limit that is made use of has been proved. A RAMP that ended early, for want of
- * mail, goes on doubling in UP until the first trouble.
+ * mail, goes on doubling in UP until the first trouble. It also ends where the destination
+ * has as many sessions as it bears, and where the rate leaves those that it has idle.
  */
 static void grow(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
 {
     unsigned limit = queue_dest_limit(dest);
     bool doubles = dest->state == QUEUE_RAMP || dest->halved_ms == 0;
+    bool paced = dest->step_us > 0 && dest->idle_count > 0 && dest->available > 0;
 
-    if (dest->ready < limit) {
+    if (dest->ready < limit && !paced) {
         return;
     }
     dest->credit++;
     if (dest->credit < (doubles ? limit : limit * 4)) {
         return;
     }
+    if (paced) {
+        if (dest->state == QUEUE_RAMP && dest->credit >= PACED_PROOF) {
+            queue_dest_change(queue, dest, QUEUE_UP,
+                              PN_STR("it takes all that its rate allows"), now_ms);
+        }
+        return;
+    }
     dest->credit = 0;
-    dest->limit = doubles ? limit * 2 : limit + 1;
+    dest->limit = next_limit(dest, limit, doubles, now_ms);
     dest->limit = queue_dest_limit(dest);
     if (dest->state == QUEUE_RAMP && dest->limit == dest->configured) {
         queue_dest_change(queue, dest, QUEUE_UP, PN_STR("it takes all sessions"), now_ms);
+    } else if (dest->state == QUEUE_RAMP && dest->limit == limit) {
+        queue_dest_change(queue, dest, QUEUE_UP,
+                          PN_STR("it takes all the sessions that it does not turn away"),
+                          now_ms);
     }
 }
 
@@ -384,7 +441,9 @@ void queue_dest_heard(struct queue *queue, struct queue_dest *dest, enum queue_v
         dest->last_success_ms = now_ms;
         dest->delivered++;
         dest->open_wait_ms = OPEN_WAIT_MIN_MS;
-        if (dest->laters >= LATERS_IN_A_ROW && queue_dest_is_open(dest)) {
+        if (dest->laters >= LATERS_IN_A_ROW && queue_dest_is_open(dest) &&
+            now_ms - dest->relieved_ms >= RELIEF_MS) {
+            dest->relieved_ms = now_ms;
             queue_dest_flush(queue, dest, now_ms);
         }
         dest->laters = 0;
@@ -402,211 +461,6 @@ void queue_dest_heard(struct queue *queue, struct queue_dest *dest, enum queue_v
         }
     }
     queue_dest_touch(queue, dest);
-}
-
-/* ---- sessions --------------------------------------------------------------------- */
-
-static struct queue_session *find_session(const struct queue *queue, uint64_t id)
-{
-    struct queue_session *session;
-
-    HASH_FIND(hh, queue->sessions, &id, sizeof id, session);
-    return session;
-}
-
-uint64_t queue_session_open(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
-{
-    struct queue_session *session = PN_NEW(struct queue_session);
-
-    session->id = ++queue->last_session;
-    session->dest = dest;
-    session->state = QUEUE_SESSION_OPENING;
-    session->born_ms = now_ms;
-    HASH_ADD(hh, queue->sessions, id, sizeof session->id, session);
-    dest->sessions++;
-    dest->opening++;
-    return session->id;
-}
-
-/* Moves a session to another state, and keeps its dest's counts and lists in step. */
-static void session_change(struct queue *queue, struct queue_session *session,
-                           enum queue_session_state state)
-{
-    struct queue_dest *dest = session->dest;
-    bool was_ready =
-        session->state != QUEUE_SESSION_OPENING && session->state != QUEUE_SESSION_CLOSING;
-    bool is_ready = state != QUEUE_SESSION_OPENING && state != QUEUE_SESSION_CLOSING;
-
-    if (session->state == QUEUE_SESSION_IDLE) {
-        DL_DELETE(dest->idle, session);
-        dest->idle_count--;
-        pn_heap_remove(&queue->idles, &session->idle_node);
-    }
-    dest->opening -= session->state == QUEUE_SESSION_OPENING;
-    dest->woken -= session->state == QUEUE_SESSION_WOKEN;
-    dest->ready += (unsigned)is_ready - (unsigned)was_ready;
-    session->state = state;
-    dest->woken += state == QUEUE_SESSION_WOKEN;
-    if (state == QUEUE_SESSION_IDLE) {
-        /* The one that worked last is woken first, so that the others can end. */
-        DL_PREPEND(dest->idle, session);
-        dest->idle_count++;
-        pn_heap_set(&queue->idles, &session->idle_node, session->idle_since_ms + QUEUE_IDLE_MS);
-    }
-}
-
-void queue_session_ready(struct queue *queue, uint64_t id, int64_t now_ms)
-{
-    struct queue_session *session = find_session(queue, id);
-    struct queue_dest *dest = session ? session->dest : NULL;
-
-    if (!session || session->state != QUEUE_SESSION_OPENING) {
-        return;
-    }
-    session_change(queue, session, QUEUE_SESSION_BUSY);
-    dest->last_success_ms = now_ms;
-    if (dest->ready == 1) {
-        dest->heard = 0;
-    }
-    if (dest->state == QUEUE_UNKNOWN || dest->state == QUEUE_DOWN) {
-        queue_dest_change(queue, dest, QUEUE_RAMP, PN_STR("a session is ready"), now_ms);
-        dest->owed = 0;
-    }
-    queue_dest_touch(queue, dest);
-}
-
-/* Not to be used any more: by order, by configuration, by its age, or one too many. */
-static bool is_over(struct queue_session *session)
-{
-    struct queue_dest *dest = session->dest;
-    unsigned per_session = queue_dest_per_session(dest);
-
-    return dest->state == QUEUE_HELD || !dest->lanes ||
-           (dest->state == QUEUE_STOPPED && session->id != dest->parole.session) ||
-           (per_session > 0 && session->taken >= per_session) ||
-           dest->ready > queue_dest_limit(dest);
-}
-
-/* The next lane gives, and goes to the end of the turns. */
-static size_t take_turn(struct queue *queue, struct queue_session *session, size_t max,
-                        struct queue_job *out, struct pn_str *out_queue, int64_t now_ms)
-{
-    struct queue_dest *dest = session->dest;
-    struct queue_lane *lane = dest->turns;
-    unsigned per_session = queue_dest_per_session(dest);
-    size_t count;
-
-    max = queue_parole_allows(dest, session->id, max);
-    if (!lane || max == 0) {
-        return 0;
-    }
-    if (per_session > 0 && max > per_session - session->taken) {
-        max = per_session - session->taken;
-    }
-    count = queue_window_pick(queue, lane, max, out);
-    if (lane->in_turns) {
-        DL_DELETE2(dest->turns, lane, turn_prev, turn_next);
-        DL_APPEND2(dest->turns, lane, turn_prev, turn_next);
-    }
-    session->taken += (unsigned)count;
-    queue_parole_given(dest, count);
-    *out_queue = queue_lane_name(lane);
-    queue_lane_schedule(queue, lane, now_ms);
-    return count;
-}
-
-size_t queue_take(struct queue *queue, uint64_t id, size_t max, struct queue_job *out,
-                  struct pn_str *out_queue, bool *out_close, int64_t now_ms)
-{
-    struct queue_session *session = find_session(queue, id);
-    size_t count = 0;
-
-    *out_close = false;
-    if (!session || session->state == QUEUE_SESSION_CLOSING) {
-        *out_close = true;
-        return 0;
-    }
-    pn_assert(session->state != QUEUE_SESSION_OPENING && max > 0);
-    session_change(queue, session, QUEUE_SESSION_BUSY);
-    queue_dest_touch(queue, session->dest);
-    if (is_over(session)) {
-        session_change(queue, session, QUEUE_SESSION_CLOSING);
-        *out_close = true;
-        return 0;
-    }
-    if (!queue->paused) {
-        count = take_turn(queue, session, max, out, out_queue, now_ms);
-    }
-    if (count > 0) {
-        session->idle_since_ms = 0;
-        return count;
-    }
-    if (session->idle_since_ms == 0) {
-        session->idle_since_ms = now_ms;
-    }
-    *out_close = now_ms - session->idle_since_ms >= QUEUE_IDLE_MS;
-    session_change(queue, session, *out_close ? QUEUE_SESSION_CLOSING : QUEUE_SESSION_IDLE);
-    return 0;
-}
-
-/* What the end of a session says about its destination, when others are not there to ask. */
-static void judge(struct queue *queue, struct queue_dest *dest, enum queue_end end,
-                  struct pn_str reason, int64_t born_ms, int64_t now_ms)
-{
-    bool dead = dest->ready == 0 &&
-                (end == QUEUE_END_FAILED || (end == QUEUE_END_LOST && dest->heard == 0));
-
-    dest->last_failure_ms = now_ms;
-    dest->failures += end != QUEUE_END_BUSY;
-    dest->refused_sessions += end != QUEUE_END_LOST;
-    if (dead && (queue_dest_is_open(dest) || dest->state == QUEUE_UNKNOWN ||
-                 dest->state == QUEUE_STOPPED)) {
-        queue_dest_change(queue, dest, QUEUE_DOWN, reason, now_ms);
-    } else if (queue_dest_is_open(dest)) {
-        be_busy(dest, born_ms, now_ms);
-        dest->heard = end == QUEUE_END_LOST ? 0 : dest->heard;
-    }
-}
-
-void queue_session_ended(struct queue *queue, uint64_t id, enum queue_end end,
-                         struct pn_str reason, int64_t now_ms)
-{
-    struct queue_session *session = find_session(queue, id);
-    struct queue_dest *dest;
-    struct queue_lane *lane;
-    int64_t born_ms;
-
-    if (!session) {
-        return;
-    }
-    dest = session->dest;
-    /* One that was at work may always have news; one that never was, only if it is young. */
-    born_ms = session->state == QUEUE_SESSION_OPENING ? session->born_ms : now_ms;
-    if (session->state == QUEUE_SESSION_OPENING && end != QUEUE_END_CLEAN &&
-        end != QUEUE_END_LENT) {
-        end = QUEUE_END_FAILED; /* 421 in the greeting, or lost before it */
-    }
-    session_change(queue, session, QUEUE_SESSION_CLOSING);
-    HASH_DELETE(hh, queue->sessions, session);
-    free(session);
-    dest->sessions--;
-    if (end == QUEUE_END_LENT) {
-        dest->open_after_ms = now_ms + QUEUE_RETRY_MS;
-    } else if (end != QUEUE_END_CLEAN) {
-        judge(queue, dest, end, reason, born_ms, now_ms);
-    } else if (dest->sessions == 0) {
-        dest->open_after_ms = 0; /* what follows on the last one is no session more */
-    }
-    queue_parole_session_ended(queue, dest, id, end, now_ms);
-    queue_dest_touch(queue, dest);
-    if (dest->state == QUEUE_UNKNOWN && dest->sessions == 0) {
-        /* It was ended before it knew anything: those who wait for it ask again. */
-        DL_FOREACH (dest->lanes, lane) {
-            lane->read_after_ms = now_ms + QUEUE_RETRY_MS;
-            queue_lane_schedule(queue, lane, now_ms);
-        }
-    }
-    queue_dest_release(queue, dest);
 }
 
 /* ---- what to tell ----------------------------------------------------------------- */
@@ -648,19 +502,38 @@ static void open_one(struct queue *queue, struct queue_dest *dest, int64_t now_m
                               .session = queue_session_open(queue, dest, now_ms)};
 }
 
+/* When a session may be given jobs, or be opened for them; NEVER: none is wanted. */
+static int64_t work_at(struct queue_dest *dest, int64_t now_ms)
+{
+    int64_t paced_ms, at_ms;
+
+    queue_dest_find_least(dest);
+    paced_ms = queue_pace_again_ms(dest);
+    if (wants_wake(dest)) {
+        /* Who is to end need not wait for its turn. */
+        at_ms = queue_dest_is_open(dest) && dest->lanes ? paced_ms : now_ms;
+    } else if (wants_open(dest)) {
+        at_ms = dest->open_after_ms > paced_ms ? dest->open_after_ms : paced_ms;
+    } else {
+        return QUEUE_DUE_NEVER;
+    }
+    return at_ms > now_ms ? at_ms : now_ms;
+}
+
 /* One thing that a touched dest has to say; false: nothing but what time brings. */
 static bool say(struct queue *queue, struct queue_dest *dest, int64_t now_ms,
                 struct queue_action *out)
 {
-    int64_t at_ms = QUEUE_DUE_NEVER, parole_ms;
+    int64_t at_ms, parole_ms;
 
     queue_dest_unwait(queue, dest, now_ms);
     queue_parole_step(queue, dest, now_ms);
-    if (wants_wake(dest)) {
+    at_ms = work_at(dest, now_ms);
+    if (at_ms <= now_ms && wants_wake(dest)) {
         *out = (struct queue_action){.kind = QUEUE_WAKE,
                                      .destination = queue_dest_name(dest),
                                      .session = dest->idle->id};
-        session_change(queue, dest->idle, QUEUE_SESSION_WOKEN);
+        queue_session_change(queue, dest->idle, QUEUE_SESSION_WOKEN);
         return true;
     }
     if (queue_parole_wants_session(dest)) {
@@ -668,13 +541,11 @@ static bool say(struct queue *queue, struct queue_dest *dest, int64_t now_ms,
         queue_parole_opened(dest, out->session);
         return true;
     }
-    if (wants_open(dest)) {
-        at_ms = dest->open_after_ms;
-        if (at_ms <= now_ms) {
-            open_one(queue, dest, now_ms, out);
-            return true;
-        }
-    } else if (dest->state == QUEUE_RAMP && queue_dest_is_drained(dest)) {
+    if (at_ms <= now_ms) {
+        open_one(queue, dest, now_ms, out);
+        return true;
+    }
+    if (at_ms == QUEUE_DUE_NEVER && dest->state == QUEUE_RAMP && queue_dest_is_drained(dest)) {
         /* Where nothing waited, as at a first contact, there is nothing to be gentle with. */
         at_ms = dest->parole.on ? dest->returned_ms + QUEUE_QUIET_MS : now_ms;
         if (at_ms <= now_ms) {
@@ -699,10 +570,16 @@ bool queue_dest_next(struct queue *queue, int64_t now_ms, struct queue_action *o
     while ((first = pn_heap_first(&queue->idles)) != NULL && first->key <= now_ms) {
         struct queue_session *session = PN_CONTAINER(first, struct queue_session, idle_node);
 
+        if (session->state == QUEUE_SESSION_RESTING) {
+            session->idle_since_ms = now_ms;
+            queue_session_change(queue, session, QUEUE_SESSION_IDLE);
+            queue_dest_touch(queue, session->dest);
+            continue;
+        }
         *out = (struct queue_action){.kind = QUEUE_WAKE,
                                      .destination = queue_dest_name(session->dest),
                                      .session = session->id};
-        session_change(queue, session, QUEUE_SESSION_WOKEN);
+        queue_session_change(queue, session, QUEUE_SESSION_WOKEN);
         return true;
     }
     while ((first = pn_heap_first(&queue->timers)) != NULL && first->key <= now_ms) {

@@ -113,7 +113,7 @@ void queue_refused(struct queue *queue, uint64_t session_id, struct pn_str desti
     struct queue_session *session;
     struct queue_dest *dest;
 
-    HASH_FIND(hh, queue->sessions, &session_id, sizeof session_id, session);
+    session = queue_session_find(queue, session_id);
     if (session) {
         dest = session->dest;
     } else {
@@ -123,6 +123,9 @@ void queue_refused(struct queue *queue, uint64_t session_id, struct pn_str desti
         return;
     }
     dest->parole.spoilt = true;
+    if (session && queue_session_is_clients(session)) {
+        return; /* it was said to the client: no proof that the destination is well or not */
+    }
     dest->parole.refused++;
     dest->parole.quiet_ms = now_ms;
     if (queue_dest_is_open(dest) && (believed > 0 || is_too_much(&dest->parole))) {
@@ -142,7 +145,7 @@ static void conclude(struct queue *queue, struct queue_dest *dest, int64_t again
     }
     end_trial(&dest->parole);
     dest->parole.canary_ms = again_ms;
-    queue_dest_drop(queue, dest);
+    queue_dest_drop(queue, dest, 0);
     queue_dest_reschedule(queue, dest, now_ms);
     queue_dest_touch(queue, dest);
 }

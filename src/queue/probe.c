@@ -10,6 +10,9 @@
  * of a second. It may lag behind the clock by SLACK_US, which makes up for a loop that
  * wakes up at whole milliseconds, and no further: unused rate is not saved up.
  *
+ * There may be very many outbound domains, of which thousands are dead: a destination that is
+ * there on demand is asked while mail waits for it and not else, and its interval doubles.
+ *
  * The interval runs from one probe's start to the next one's, so that a probe that hangs
  * until its time-out does not make the interval longer.
  */
@@ -71,15 +74,40 @@ static void spend(struct queue *queue, int64_t now_ms)
     queue->probe_after_us = from_us + 1000000 / (int64_t)queue->options.probe_rate;
 }
 
+/* Mail waits for it again: who was not asked without mail is asked now. */
+void queue_probe_waits(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
+{
+    if (dest && dest->state == QUEUE_DOWN && !dest->probing &&
+        !pn_heap_has(&dest->probe_node)) {
+        int64_t at_ms = dest->probe_started_ms + dest->interval_ms;
+
+        queue_probe_want(queue, dest, at_ms > now_ms ? at_ms : now_ms);
+    }
+}
+
+/* The first that is due. Those that nobody needs to be asked leave the heap. */
+static struct queue_dest *next_due(struct queue *queue, int64_t now_ms)
+{
+    while (queue_probe_again_ms(queue) <= now_ms) {
+        struct queue_dest *dest =
+            PN_CONTAINER(pn_heap_first(&queue->probes), struct queue_dest, probe_node);
+
+        pn_heap_remove(&queue->probes, &dest->probe_node);
+        queue_dest_find_least(dest);
+        if (!dest->on_demand || dest->jobs > 0 || dest->state != QUEUE_DOWN) {
+            return dest;
+        }
+    }
+    return NULL;
+}
+
 bool queue_probe_next(struct queue *queue, int64_t now_ms, struct queue_action *out)
 {
-    struct queue_dest *dest;
+    struct queue_dest *dest = next_due(queue, now_ms);
 
-    if (queue_probe_again_ms(queue) > now_ms) {
+    if (!dest) {
         return false;
     }
-    dest = PN_CONTAINER(pn_heap_first(&queue->probes), struct queue_dest, probe_node);
-    pn_heap_remove(&queue->probes, &dest->probe_node);
     pn_assert(dest->lanes && dest->state != QUEUE_HELD && dest->state != QUEUE_STOPPED);
     spend(queue, now_ms);
     *out = (struct queue_action){.kind = QUEUE_OPEN,
@@ -98,14 +126,16 @@ bool queue_probe_next(struct queue *queue, int64_t now_ms, struct queue_action *
 
 static void failed(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
 {
-    int64_t next_ms;
+    int64_t next_ms, most_ms = queue->options.probe_max_ms;
 
-    if (now_ms - dest->outage_ms >= QUEUE_HOUR_MS) {
+    queue_dest_find_least(dest);
+    if (dest->on_demand) {
+        most_ms = dest->lanes->retry_max_ms > most_ms ? dest->lanes->retry_max_ms : most_ms;
+        dest->interval_ms *= 2;
+    } else if (now_ms - dest->outage_ms >= QUEUE_HOUR_MS) {
         dest->interval_ms += dest->interval_ms / 8 + 1;
     }
-    if (dest->interval_ms > queue->options.probe_max_ms) {
-        dest->interval_ms = queue->options.probe_max_ms;
-    }
+    dest->interval_ms = dest->interval_ms > most_ms ? most_ms : dest->interval_ms;
     next_ms =
         dest->probe_started_ms + queue_backoff_shorten_ms(&queue->rand, dest->interval_ms);
     queue_probe_want(queue, dest, next_ms > now_ms ? next_ms : now_ms);

@@ -130,6 +130,16 @@ static void count_jobs(struct queue_lane *lane, bool added, uint64_t jobs, uint6
 
 /* ---- configuration ---------------------------------------------------------------- */
 
+/* Is something else that concerns the destination as a whole? */
+static bool differs(const struct queue_lane *lane, const struct queue_definition *definition)
+{
+    return lane->sessions != definition->sessions ||
+           lane->messages_per_session != definition->messages_per_session ||
+           lane->step_us !=
+               queue_pace_step_us(definition->rate_count, definition->rate_per_ms) ||
+           lane->delay_ms != definition->delay_ms || lane->on_demand != definition->on_demand;
+}
+
 void queue_define(struct queue *queue, struct pn_str name,
                   const struct queue_definition *definition, int64_t now_ms)
 {
@@ -153,12 +163,14 @@ void queue_define(struct queue *queue, struct pn_str name,
         queue_dest_leave(queue, lane);
         queue_dest_join(queue, dest, lane);
         dest->least_is_old = true;
-    } else if (lane->sessions != definition->sessions ||
-               lane->messages_per_session != definition->messages_per_session) {
+    } else if (differs(lane, definition)) {
         dest->least_is_old = true;
     }
     lane->sessions = definition->sessions;
     lane->messages_per_session = definition->messages_per_session;
+    lane->step_us = queue_pace_step_us(definition->rate_count, definition->rate_per_ms);
+    lane->delay_ms = definition->delay_ms;
+    lane->on_demand = definition->on_demand;
     lane->retry_min_ms = definition->retry_min_ms;
     lane->retry_max_ms = definition->retry_max_ms;
     lane->hold_ms = definition->hold_ms;
@@ -180,7 +192,7 @@ void queue_counted(struct queue *queue, struct pn_str name, uint64_t jobs, uint6
     note_start(queue, now_ms);
     count_jobs(lane, true, jobs, octets);
     lane->parked += parked;
-    queue_window_drop(queue, lane);
+    queue_window_drop(queue, lane, 0);
     queue_lane_schedule(queue, lane, now_ms);
     queue_sweep_schedule(queue, lane, now_ms);
     settle(queue, lane);
@@ -194,6 +206,7 @@ void queue_job_added(struct queue *queue, struct pn_str name, const struct queue
     note_start(queue, now_ms);
     count_jobs(lane, true, 1, job->size_octets);
     queue_window_added(queue, lane, job, now_ms);
+    queue_probe_waits(queue, lane->dest, now_ms);
     queue_sweep_added(lane, job);
     queue_sweep_schedule(queue, lane, now_ms);
 }
@@ -302,7 +315,7 @@ struct queue_decision queue_result(struct queue *queue, uint64_t session_id, str
     struct queue_session *session;
     struct queue_dest *dest;
 
-    HASH_FIND(hh, queue->sessions, &session_id, sizeof session_id, session);
+    session = queue_session_find(queue, session_id);
     dest = session ? session->dest : session_id != 0 && lane ? lane->dest : NULL;
     if (lane) {
         if (verdict == QUEUE_DONE) {
@@ -312,8 +325,16 @@ struct queue_decision queue_result(struct queue *queue, uint64_t session_id, str
         queue_lane_schedule(queue, lane, now_ms);
         settle(queue, lane);
     }
+    if (session) {
+        queue_session_heard(queue, session, now_ms);
+    }
     if (dest) {
-        queue_dest_heard(queue, dest, verdict, took_ms, now_ms);
+        if (verdict == QUEUE_UNTRIED || verdict == QUEUE_GONE) {
+            queue_pace_give_back(dest);
+        }
+        if (verdict == QUEUE_DONE || !session || !queue_session_is_clients(session)) {
+            queue_dest_heard(queue, dest, verdict, took_ms, now_ms);
+        }
         queue_parole_heard(queue, dest, session_id, verdict, now_ms);
     }
     return decision;

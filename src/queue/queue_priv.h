@@ -81,7 +81,9 @@ struct queue_work {
     struct queue_entry *known; /* hash by id: whatever is in memory of this lane */
     struct queue_entry *window, *fresh;
     size_t window_count, fresh_count, taken_count, expiring_count, settling_count;
-    unsigned picks; /* counts window and fresh in their 3:1 */
+    unsigned picks;   /* counts window and fresh in their 3:1 */
+    unsigned passed;  /* how often the first of the window was passed by for a smaller one */
+    unsigned clients; /* counts the sessions for one client that got theirs here */
 
     enum queue_reading reading;
     int64_t read_until_ms;
@@ -116,6 +118,8 @@ struct queue_lane {
     struct queue_work *work;                  /* NULL at rest */
     uint64_t jobs, octets, parked;
     int64_t retry_min_ms, retry_max_ms, hold_ms;
+    int64_t step_us; /* between two messages, by the rate; 0: no limit */
+    int64_t delay_ms;
     unsigned sessions, messages_per_session;
     struct queue_key cursor; /* the invariant is in window.c */
     int64_t next_due_ms;     /* of the jobs from the cursor on: none is due earlier */
@@ -129,6 +133,7 @@ struct queue_lane {
     uint8_t horizon; /* enum queue_horizon */
     bool in_turns;   /* membership of the two lists of its dest */
     bool is_waiting;
+    bool on_demand;
     char name[];
 };
 
@@ -139,6 +144,7 @@ enum queue_session_state {
     QUEUE_SESSION_BUSY, /* it has jobs, or is about to take */
     QUEUE_SESSION_IDLE,
     QUEUE_SESSION_WOKEN,   /* was idle, was told to take */
+    QUEUE_SESSION_RESTING, /* waits out the delay between two messages */
     QUEUE_SESSION_CLOSING, /* was told to close */
 };
 
@@ -149,9 +155,14 @@ struct queue_session {
     struct queue_dest *dest;
     enum queue_session_state state;
     int64_t born_ms;
-    unsigned taken;        /* messages it was given */
-    int64_t idle_since_ms; /* 0: it had jobs at its last take */
-    struct pn_heap_node idle_node;
+    unsigned taken;                /* messages it was given */
+    unsigned out;                  /* of them: without a result */
+    int64_t idle_since_ms;         /* 0: it had jobs at its last take */
+    int64_t rest_until_ms;         /* no message earlier */
+    struct pn_heap_node idle_node; /* IDLE: its end; RESTING: rest_until_ms */
+    bool by_client;                /* mail of one client only */
+    bool chosen;                   /* of this one */
+    struct pn_ip client;
 };
 
 /* Lanes that wait for room in memory, in order; small, as only active lanes get here. */
@@ -186,13 +197,18 @@ struct queue_dest {
     uint64_t available; /* of its lanes, in memory and ready to be given */
 
     unsigned configured, per_session; /* the least of the lanes' */
-    unsigned limit;                   /* sessions now */
-    unsigned credit;                  /* good results since the limit changed */
-    unsigned owed;                    /* sessions to open although no job is in memory yet */
+    int64_t step_us, delay_ms;        /* the most of the lanes' */
+    int64_t due_us;                   /* of the next message, by the rate: see pace.c */
+    unsigned ceiling;                 /* sessions that it has; one more was refused. 0: none */
+    int64_t ceiling_until_ms, ceiling_wait_ms;
+    unsigned limit;  /* sessions now */
+    unsigned credit; /* good results since the limit changed */
+    unsigned owed;   /* sessions to open although no job is in memory yet */
     int64_t open_after_ms, open_wait_ms;
     int64_t halved_ms, troubled_ms; /* 0: not since the return */
     double took_ms, best_took_ms;   /* smoothed; 0: nothing measured */
     unsigned laters;                /* in a row */
+    int64_t relieved_ms;            /* the last flush for a success after many of them */
     uint64_t heard;                 /* results since the only ready session became ready */
 
     struct queue_session *idle;
@@ -209,7 +225,8 @@ struct queue_dest {
     uint64_t probes, failures, refused_sessions;
     struct queue_parole parole;
     bool probing;
-    bool watched; /* one of its queues is */
+    bool watched;   /* one of its queues is */
+    bool on_demand; /* all of its queues are */
     bool in_todo;
     bool least_is_old; /* configured and per_session are to be computed again */
     char name[];
@@ -305,17 +322,36 @@ void queue_window_page(struct queue *queue, struct queue_lane *lane,
 bool queue_window_is_dead(const struct queue_work *work, const struct queue_job *job);
 void queue_window_read_ended(struct queue *queue, struct queue_lane *lane);
 
-size_t queue_window_pick(struct queue *queue, struct queue_lane *lane, size_t max,
-                         struct queue_job *out);
+/* A session has got it. */
+void queue_window_taken(struct queue *queue, struct queue_entry *entry);
 /* What a session says of a job: it is settled in the spool, or it is free again. */
 void queue_window_result(struct queue *queue, struct queue_lane *lane,
                          const struct queue_job *job, enum queue_verdict verdict);
-/* The lane's dest cannot use jobs now: only those in flight stay in memory. */
-void queue_window_drop(struct queue *queue, struct queue_lane *lane);
+/* The lane's dest cannot use jobs now: only those in flight stay in memory, and at most
+ * `kept` of the fresh ones. */
+void queue_window_drop(struct queue *queue, struct queue_lane *lane, size_t kept);
 void queue_window_flush(struct queue_lane *lane, int64_t now_ms);
 struct queue_entry *queue_window_expire(struct queue *queue, struct queue_lane *lane,
                                         const struct queue_job *job);
 bool queue_window_next_expired(struct queue *queue, struct queue_action *out);
+
+/* ---- pick.c: which of them a session gets ------------------------------------------- */
+
+/* client: only its jobs; or NULL. */
+size_t queue_lane_pick(struct queue *queue, struct queue_lane *lane, const struct pn_ip *client,
+                       size_t max, struct queue_job *out);
+/* Whose jobs a session that serves one client is to take; the lane has jobs to give. */
+struct pn_ip queue_lane_client(struct queue_lane *lane);
+
+/* ---- pace.c: how many messages the rate allows --------------------------------------- */
+
+int64_t queue_pace_step_us(uint32_t count, int64_t per_ms);
+/* How many of max may be handed over now. */
+size_t queue_pace_allows(const struct queue_dest *dest, size_t max, int64_t now_ms);
+void queue_pace_spend(struct queue_dest *dest, size_t count, int64_t now_ms);
+void queue_pace_give_back(struct queue_dest *dest);         /* one that was not handed over */
+int64_t queue_pace_again_ms(const struct queue_dest *dest); /* when the next one may go */
+
 /* ---- reads.c: what to read, and when ----------------------------------------------- */
 
 /* Puts the lane where it belongs among those that want to read. */
@@ -349,7 +385,8 @@ void queue_dest_change(struct queue *queue, struct queue_dest *dest, enum queue_
 /* That parole is over, for a reason: told as a change from its state to the same. */
 void queue_dest_tell_parole(struct queue *queue, struct queue_dest *dest, struct pn_str reason,
                             int64_t lasted_ms);
-void queue_dest_drop(struct queue *queue, struct queue_dest *dest); /* its jobs in memory */
+/* Its jobs in memory, but so many fresh ones of each lane. */
+void queue_dest_drop(struct queue *queue, struct queue_dest *dest, size_t kept);
 void queue_dest_reschedule(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
 bool queue_dest_is_drained(
     const struct queue_dest *dest); /* no session has work or finds any */
@@ -359,7 +396,22 @@ void queue_dest_heard(struct queue *queue, struct queue_dest *dest, enum queue_v
 bool queue_dest_next(struct queue *queue, int64_t now_ms, struct queue_action *out);
 unsigned queue_dest_limit(struct queue_dest *dest);
 unsigned queue_dest_per_session(struct queue_dest *dest);
+void queue_dest_find_least(struct queue_dest *dest); /* after a lane has changed */
+/* A session was refused or lost; refused: while it was opened, beside others. */
+void queue_dest_busy(struct queue_dest *dest, bool refused, int64_t born_ms, int64_t now_ms);
+void queue_dest_wait(struct queue_dest *dest, int64_t now_ms); /* before the next session */
+
+/* ---- sessions.c --------------------------------------------------------------------- */
+
+struct queue_session *queue_session_find(const struct queue *queue, uint64_t id);
 uint64_t queue_session_open(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
+/* Moves a session to another state, and keeps its dest's counts and lists in step. */
+void queue_session_change(struct queue *queue, struct queue_session *session,
+                          enum queue_session_state state);
+/* One of its jobs has come back. */
+void queue_session_heard(struct queue *queue, struct queue_session *session, int64_t now_ms);
+/* What its target says was said to the mail's client. */
+bool queue_session_is_clients(const struct queue_session *session);
 
 /* ---- parole.c: does who came back take what it should? ------------------------------ */
 
@@ -385,6 +437,8 @@ int64_t queue_parole_again_ms(const struct queue_dest *dest);
 void queue_probe_outage(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
 /* Its state matters without mail: while it is UNKNOWN it is contacted. */
 void queue_probe_watch(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
+/* A job was added; dest may be NULL. */
+void queue_probe_waits(struct queue *queue, struct queue_dest *dest, int64_t now_ms);
 void queue_probe_want(struct queue *queue, struct queue_dest *dest, int64_t at_ms);
 bool queue_probe_next(struct queue *queue, int64_t now_ms, struct queue_action *out);
 int64_t queue_probe_again_ms(const struct queue *queue);

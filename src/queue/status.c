@@ -61,9 +61,16 @@ static void describe(const struct queue_lane *lane, int64_t now_ms, struct queue
     };
 }
 
-static void describe_dest(const struct queue_dest *dest, struct queue_destination_status *out)
+static void describe_dest(const struct queue_dest *dest, int64_t now_ms,
+                          struct queue_destination_status *out)
 {
     unsigned limit = dest->limit;
+    const struct queue_lane *lane;
+    double done = 0;
+
+    DL_FOREACH (dest->lanes, lane) {
+        done += rate(lane, now_ms);
+    }
 
     if (!dest->least_is_old && dest->configured < limit) {
         limit = dest->configured;
@@ -78,6 +85,12 @@ static void describe_dest(const struct queue_dest *dest, struct queue_destinatio
         .sessions = dest->sessions,
         .ready_sessions = dest->ready,
         .session_limit = limit,
+        .configured_sessions = dest->configured,
+        .session_ceiling = dest->ceiling,
+        .rate_step_us = dest->step_us,
+        .delay_ms = dest->delay_ms,
+        .rate = done,
+        .jobs = dest->jobs,
         .probes = dest->probes,
         .failures = dest->failures,
         .refused_sessions = dest->refused_sessions,
@@ -107,12 +120,11 @@ bool queue_get_destination(const struct queue *queue, struct pn_str destination,
 {
     const struct queue_dest *dest;
 
-    (void)now_ms;
     HASH_FIND(hh, queue->dests, destination.ptr, (unsigned)destination.len, dest);
     if (!dest) {
         return false;
     }
-    describe_dest(dest, out);
+    describe_dest(dest, now_ms, out);
     return true;
 }
 
@@ -156,7 +168,6 @@ void queue_each_destination(const struct queue *queue, int64_t now_ms, queue_des
     const struct queue_dest **dests = pn_alloc_array(count, sizeof(struct queue_dest *));
     const struct queue_dest *dest;
 
-    (void)now_ms;
     for (dest = queue->dests; dest; dest = dest->hh.next) {
         dests[i++] = dest;
     }
@@ -164,7 +175,7 @@ void queue_each_destination(const struct queue *queue, int64_t now_ms, queue_des
     for (i = 0; i < count; i++) {
         struct queue_destination_status status;
 
-        describe_dest(dests[i], &status);
+        describe_dest(dests[i], now_ms, &status);
         fn(owner, &status);
     }
     free(dests);

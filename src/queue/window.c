@@ -348,18 +348,32 @@ static bool told_of_known(struct queue *queue, struct queue_entry *entry,
     return true;
 }
 
-static bool is_fresh(const struct queue *queue, const struct queue_lane *lane,
-                     const struct queue_job *job, int64_t now_ms)
+/*
+ * How many fresh jobs the lane may have. While its dest is DOWN it keeps the newest, which
+ * would otherwise be the last ones of the drain: on disk they lie behind all others.
+ */
+static size_t fresh_max(const struct queue *queue, const struct queue_lane *lane)
 {
-    return lane->dest && queue_dest_is_open(lane->dest) && job->due_ms <= now_ms &&
-           job->last_try_ms == 0 && !(job->flags & QUEUE_JOB_IN_DOUBT) &&
-           queue->known < QUEUE_KNOWN_MAX;
+    if (!lane->dest) {
+        return 0;
+    }
+    if (queue_dest_is_open(lane->dest)) {
+        return queue->known < QUEUE_KNOWN_MAX ? QUEUE_WINDOW : 0;
+    }
+    return lane->dest->state == QUEUE_DOWN && queue->known < QUEUE_KNOWN_MAX / 2 ? QUEUE_KEPT
+                                                                                 : 0;
+}
+
+static bool is_fresh(const struct queue_job *job, int64_t now_ms)
+{
+    return job->due_ms <= now_ms && job->last_try_ms == 0 && !(job->flags & QUEUE_JOB_IN_DOUBT);
 }
 
 void queue_window_added(struct queue *queue, struct queue_lane *lane,
                         const struct queue_job *job, int64_t now_ms)
 {
     struct queue_entry *entry = find(lane, &job->id);
+    size_t most = fresh_max(queue, lane);
 
     if (lane->work) {
         unmark_dead(lane->work, job);
@@ -370,11 +384,11 @@ void queue_window_added(struct queue *queue, struct queue_lane *lane,
     if ((job->flags & QUEUE_JOB_HELD) || job->due_ms == QUEUE_DUE_NEVER) {
         return;
     }
-    if (!is_fresh(queue, lane, job, now_ms)) {
+    if (most == 0 || !is_fresh(job, now_ms)) {
         cover(lane, job);
     } else {
         (void)learn(queue, lane, job, QUEUE_ENTRY_FRESH);
-        if (lane->work->fresh_count > QUEUE_WINDOW) {
+        if (lane->work->fresh_count > most) {
             let_go(queue, lane->work->fresh);
         }
     }
@@ -529,33 +543,9 @@ void queue_window_page(struct queue *queue, struct queue_lane *lane,
 
 /* ---- jobs for sessions ------------------------------------------------------------ */
 
-/* Three of the oldest, then one of the newest; from one list alone when the other is empty. */
-static struct queue_entry *choose(const struct queue_work *work)
+void queue_window_taken(struct queue *queue, struct queue_entry *entry)
 {
-    if (work->fresh && (work->picks % 4 == 3 || !work->window)) {
-        return work->fresh->prev;
-    }
-    return work->window;
-}
-
-size_t queue_window_pick(struct queue *queue, struct queue_lane *lane, size_t max,
-                         struct queue_job *out)
-{
-    struct queue_work *work = lane->work;
-    struct queue_entry *entry;
-    bool alone = false;
-    size_t count = 0;
-
-    while (count < max && !alone && (entry = choose(work)) != NULL) {
-        alone = (entry->job.flags & QUEUE_JOB_IN_DOUBT) != 0;
-        if (alone && count > 0) {
-            break;
-        }
-        work->picks++;
-        out[count++] = entry->job;
-        move(queue, entry, QUEUE_ENTRY_TAKEN);
-    }
-    return count;
+    move(queue, entry, QUEUE_ENTRY_TAKEN);
 }
 
 /* The job is as it was before it was taken. */
@@ -639,7 +629,7 @@ bool queue_window_next_expired(struct queue *queue, struct queue_action *out)
     return false;
 }
 
-void queue_window_drop(struct queue *queue, struct queue_lane *lane)
+void queue_window_drop(struct queue *queue, struct queue_lane *lane, size_t kept)
 {
     struct queue_work *work = lane->work;
 
@@ -660,7 +650,7 @@ void queue_window_drop(struct queue *queue, struct queue_lane *lane)
         while (work->window) {
             release(queue, work->window);
         }
-        while (work->fresh) {
+        while (work->fresh_count > kept) {
             release(queue, work->fresh);
         }
         work->flush = QUEUE_FLUSH_NONE;

@@ -19,8 +19,9 @@
  * without a refusal.
  *
  * Memory: for each defined queue and destination a small struct; for a queue that is being
- * delivered a window of at most QUEUE_WINDOW jobs and as many fresh ones. Never one for
- * each waiting message. Job keys are cursors: what is on disk is read again by key.
+ * delivered a window of at most QUEUE_WINDOW jobs and as many fresh ones; for one whose
+ * destination is DOWN its QUEUE_KEPT newest, so that the drain can begin with them too. Never
+ * one for each waiting message. Job keys are cursors: what is on disk is read again by key.
  */
 #ifndef POSTERN_QUEUE_QUEUE_H
 #define POSTERN_QUEUE_QUEUE_H
@@ -30,6 +31,7 @@
 
 #define QUEUE_WINDOW     512
 #define QUEUE_PAGE       256 /* jobs asked for in one READ */
+#define QUEUE_KEPT       128
 #define QUEUE_REASON_MAX 512
 
 struct queue;
@@ -55,7 +57,14 @@ struct queue_definition {
     unsigned messages_per_session;
     int64_t retry_min_ms, retry_max_ms; /* waits after a "not now" for a message */
     int64_t hold_ms;                    /* age at which a job expires */
-    bool watched; /* contacted without mail, too: clients' answers depend on its state */
+    uint32_t rate_count; /* messages in each rate_per_ms, at the destination; the strictest of
+                            its queues' rates; 0: no limit */
+    int64_t rate_per_ms;
+    int64_t delay_ms; /* between two messages of a session; the longest of its queues' */
+    bool watched;     /* contacted without mail, too: clients' answers depend on its state */
+    /* One of very many: while it is DOWN it is asked only if mail waits, and the interval
+     * doubles with each question, up to retry_max_ms. */
+    bool on_demand;
 };
 /* NULL: no configuration names this queue any more. Its jobs are kept, HELD and shown. */
 void queue_define(struct queue *queue, struct pn_str name,
@@ -78,14 +87,22 @@ void queue_parked_changed(struct queue *queue, struct pn_str name, bool added);
 void queue_page(struct queue *queue, struct pn_str name, int status,
                 const struct queue_job *jobs, size_t count, bool end, int64_t now_ms);
 
+/*
+ * Before queue_session_ready: the session will tell its target which client the mail is from
+ * (XCLIENT), and can do so once. What it is given first decides; from then on it gets mail of
+ * that client's address alone, and is told to end when there is none in memory. What its
+ * target says of such mail was said to the client: only what it takes counts for the
+ * destination.
+ */
+void queue_session_by_client(struct queue *queue, uint64_t session);
 /* The session that QUEUE_OPEN asked for is ready for mail. */
 void queue_session_ready(struct queue *queue, uint64_t session, int64_t now_ms);
 
 /*
  * Jobs for a session: at most max, of one queue, which are in flight from now on until
- * queue_result. An in-doubt job comes alone. 0: nothing now (the session is idle: keep it
- * warm; QUEUE_WAKE tells when there is work) or *out_close: it should end (QUIT).
- * *out_queue is borrowed until the next call.
+ * queue_result. An in-doubt job comes alone. 0: nothing now (the session is idle, or waits
+ * for the rate or the delay: keep it warm; QUEUE_WAKE tells when there is work) or *out_close:
+ * it should end (QUIT). *out_queue is borrowed until the next call.
  */
 size_t queue_take(struct queue *queue, uint64_t session, size_t max, struct queue_job *out,
                   struct pn_str *out_queue, bool *out_close, int64_t now_ms);
@@ -123,6 +140,7 @@ enum queue_end {
     QUEUE_END_BUSY,   /* 421, or a refused connection while other sessions are open */
     QUEUE_END_LOST,   /* it died in the middle of a transaction */
     QUEUE_END_FAILED, /* it never became ready: connection, greeting, TLS, EHLO */
+    QUEUE_END_CLIENT, /* for one client, who was turned away, or it was lost in its name */
     QUEUE_END_LENT, /* not opened: others of ours have the destination's sessions; ask again */
 };
 /* reason: for people, outside text; copied, bounded, escaped by whoever prints it. */
@@ -203,7 +221,13 @@ struct queue_destination_status {
     int64_t next_probe_ms;                            /* DOWN; else 0 */
     int64_t last_success_ms, last_failure_ms;         /* 0: never */
     unsigned sessions, ready_sessions, session_limit; /* the limit now: ramp and halving */
-    uint64_t probes, failures, refused_sessions;      /* since start */
+    unsigned configured_sessions;
+    unsigned session_ceiling; /* more were turned away; 0: none was */
+    int64_t rate_step_us;     /* between two messages, by the configured rate; 0: no limit */
+    int64_t delay_ms;
+    double rate;   /* jobs done in a second, smoothed over some seconds */
+    uint64_t jobs; /* of all its queues */
+    uint64_t probes, failures, refused_sessions; /* since start */
     bool parole;
     uint64_t parole_done, parole_refused; /* jobs, since parole began or the last resume */
     int64_t next_canary_ms;               /* STOPPED; else 0 */

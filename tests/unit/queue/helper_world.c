@@ -9,7 +9,8 @@ enum event_kind { READ_NOW, PAGE, NOTICE, OPENED, DELIVERED, SETTLE, PROBED };
 struct world_session {
     struct world_session *next;
     uint64_t id;
-    bool ready, over, has_work;
+    bool ready, over, has_work, chosen;
+    struct pn_ip client;
     struct queue_job jobs[WORLD_BATCH];
     struct stored *stored[WORLD_BATCH];
     char lane[32];
@@ -352,8 +353,14 @@ static void take(struct world *world, struct world_session *session)
             assert_false(stored->with_session);
             stored->with_session = true;
             stored->tried++;
+            stored->first_try_ms = stored->tried == 1 ? world->now_ms : stored->first_try_ms;
         }
         session->stored[i] = stored;
+        if (world->peer.xclient && !session->chosen) {
+            session->chosen = true;
+            session->client = session->jobs[i].client;
+        }
+        assert_true(!session->chosen || pn_ip_eq(&session->client, &session->jobs[i].client));
         if (world->order_len < sizeof world->order) {
             world->order[world->order_len++] = session->lane[0];
         }
@@ -367,18 +374,25 @@ static void opened(struct world *world, struct world_session *session)
     struct peer *peer = &world->peer;
 
     if (!peer->up || (peer->most > 0 && peer->ready >= peer->most)) {
+        peer->turned_away += peer->up;
         end_session(world, session, QUEUE_END_FAILED);
         return;
     }
     session->ready = true;
+    if (peer->xclient) {
+        queue_session_by_client(world->queue, session->id);
+    }
     peer->ready++;
     peer->most_seen = peer->ready > peer->most_seen ? peer->ready : peer->most_seen;
     queue_session_ready(world->queue, session->id, world->now_ms);
     take(world, session);
 }
 
-static enum queue_verdict judge_job(struct world *world)
+static enum queue_verdict judge_job(struct world *world, const struct stored *stored)
 {
+    if (stored && world->now_ms - stored->first_try_ms < world->peer.greylist_ms) {
+        return QUEUE_LATER;
+    }
     if (world->peer.first_laters > 0) {
         world->peer.first_laters--;
         return QUEUE_LATER;
@@ -417,6 +431,8 @@ static void tell_result(struct world *world, struct world_session *session,
         stored->delivered++;
         lane->done++;
         world->peer.done++;
+        stored->done_ms = world->now_ms;
+        stored->place = world->peer.done;
     }
     assert_int_equal(decision.settle, verdict != QUEUE_UNTRIED && verdict != QUEUE_GONE);
     if (decision.settle) {
@@ -429,7 +445,8 @@ static void tell_result(struct world *world, struct world_session *session,
 static void delivered(struct world *world, struct world_session *session)
 {
     struct peer *peer = &world->peer;
-    bool dies = !peer->up || peer->accepts_only ||
+    bool disliked = peer->xclient && peer->hates_clients;
+    bool dies = !peer->up || peer->accepts_only || disliked ||
                 pn_rand_below(&world->rand, 1000) < peer->lost_permille;
 
     if (dies && peer->spoils_doubt) {
@@ -439,10 +456,10 @@ static void delivered(struct world *world, struct world_session *session)
         tell_result(world, session, QUEUE_UNTRIED);
     }
     if (dies) {
-        end_session(world, session, QUEUE_END_LOST);
+        end_session(world, session, disliked ? QUEUE_END_CLIENT : QUEUE_END_LOST);
         return;
     }
-    tell_result(world, session, judge_job(world));
+    tell_result(world, session, judge_job(world, session->stored[session->at]));
     if (session->at < session->count) {
         post(world, DELIVERED, "", world->now_ms + peer->took_ms)->session = session->id;
     } else {

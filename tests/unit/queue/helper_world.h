@@ -41,6 +41,10 @@ struct peer {
     bool refuses_known;        /* those refused are believed in */
     uint64_t refused;
     unsigned sessions, ready, most_seen;
+    uint64_t turned_away; /* sessions, because of `most` */
+    int64_t greylist_ms;  /* a job's first tries get a 4xx for so long */
+    bool xclient;         /* sessions serve one client each */
+    bool hates_clients;   /* and die with its first job */
     uint64_t done;
 };
 
@@ -48,6 +52,8 @@ struct stored {
     struct queue_job job;
     bool with_session;
     unsigned delivered, expired, tried;
+    int64_t first_try_ms, done_ms;
+    uint64_t place; /* among all that were delivered, from 1 */
 };
 
 struct lane {
