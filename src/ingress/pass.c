@@ -30,7 +30,14 @@
 
 #define REPLY_MS   90000 /* clients wait two minutes for the answer to DATA, and more else */
 #define AGAIN_MS   30000
+#define LATE_MAX   ((size_t)128 << 20)
 #define HEADER_MAX 1024 /* our trace header, which SIZE has to count */
+
+struct late_job {
+    struct pn_str queue;
+    struct mail_recipient *recipients;
+    size_t count;
+};
 
 /* A session that may still say 2xx, and what that would end. */
 struct late {
@@ -39,8 +46,9 @@ struct late {
     struct out_session *session;
     struct pn_id id;
     int64_t due_ms;
-    char **queues;
-    size_t queue_count;
+    struct late_job *jobs;
+    size_t job_count;
+    struct pn_arena arena; /* where those live */
     struct pn_log log;
 };
 
@@ -357,12 +365,15 @@ static void on_settled(void *owner)
     (void)owner;
 }
 
-static void settle(struct spool *spool, struct loop *loop, struct pn_str queue, int64_t due_ms,
-                   const struct pn_id *id)
+/* Wherever an operator has put it meanwhile. */
+static void settle(const struct late *late, const struct late_job *job)
 {
-    struct spool_settlement done = {.key = {queue, due_ms, *id}};
+    const struct ingress_deps *deps = &late->ingress->deps;
+    struct spool_settlement done = {.key = {job->queue, late->due_ms, late->id},
+                                    .tried = job->recipients,
+                                    .tried_count = job->count};
 
-    spool_settle(spool, loop, &done, 1, on_settled, NULL);
+    spool_settle(deps->spool, deps->loop, &done, 1, on_settled, NULL);
 }
 
 static void log_taken(const struct pn_log *log, const struct pn_id *id)
@@ -382,10 +393,7 @@ static void late_free(struct late *late, bool clean)
     if (late->session) {
         out_pool_put(late->ingress->deps.pool, late->session, clean);
     }
-    for (size_t i = 0; i < late->queue_count; i++) {
-        free(late->queues[i]);
-    }
-    free(late->queues);
+    pn_arena_fini(&late->arena);
     free(late);
 }
 
@@ -395,8 +403,8 @@ static void late_taken(struct late *late)
 
     log_taken(&late->log, &late->id);
     stats_count(deps->counters, STATS_PASSED_THROUGH, 1);
-    for (size_t i = 0; i < late->queue_count; i++) {
-        settle(deps->spool, deps->loop, pn_str_z(late->queues[i]), late->due_ms, &late->id);
+    for (size_t i = 0; i < late->job_count; i++) {
+        settle(late, &late->jobs[i]);
     }
 }
 
@@ -416,6 +424,26 @@ static void on_late_event(struct out_session *session, void *owner)
     }
 }
 
+static void *allocate(struct late *late, size_t count, size_t octets)
+{
+    void *memory = pn_arena_alloc(&late->arena, count * octets);
+
+    pn_assert(memory); /* what the transaction had room for */
+    return memory;
+}
+
+static void copy_job(struct late *late, const struct group *group, struct late_job *job)
+{
+    struct pn_str queue = pn_str_z(group->domain->name);
+
+    pn_assert(pn_arena_copy(&late->arena, queue, &job->queue) == 0);
+    job->recipients = allocate(late, group->count, sizeof *job->recipients);
+    for (const struct recipient *r = group->first; r; r = r->next) {
+        pn_assert(pn_arena_copy(&late->arena, r->recipient.address,
+                                &job->recipients[job->count++].address) == 0);
+    }
+}
+
 static struct late *late_new(struct session *session, int64_t due_ms)
 {
     const struct transaction *transaction = session->transaction;
@@ -427,10 +455,11 @@ static struct late *late_new(struct session *session, int64_t due_ms)
     late->id = transaction->envelope.id;
     late->due_ms = due_ms;
     late->log = session->log;
-    late->queues = pn_alloc_array(transaction->group_count, sizeof *late->queues);
+    pn_arena_init(&late->arena, LATE_MAX);
+    late->jobs = allocate(late, transaction->group_count, sizeof *late->jobs);
     for (const struct group *group = transaction->groups; group; group = group->next) {
         if (group->count > 0) {
-            late->queues[late->queue_count++] = pn_strdup(group->domain->name);
+            copy_job(late, group, &late->jobs[late->job_count++]);
         }
     }
     DL_APPEND(session->ingress->late, late);
