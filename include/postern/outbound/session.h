@@ -26,6 +26,7 @@
 
 struct out_board;
 struct out_logins;
+struct out_policies;
 struct out_session;
 
 /* What a session works with; borrowed for its life, one for each loop. */
@@ -39,18 +40,22 @@ struct out_deps {
     size_t own_count;
     const struct pn_ip *own_ips;
     size_t own_ip_count;
-    struct out_board *board;   /* what is known of broken peers; NULL: nothing */
-    struct out_logins *logins; /* credentials files; NULL: they cannot be read */
+    struct out_board *board;       /* what is known of broken peers; NULL: nothing */
+    struct out_logins *logins;     /* credentials files; NULL: they cannot be read */
+    struct out_policies *policies; /* of MTA-STS; NULL: none is asked for */
+    struct pn_rand *rand;          /* shuffles equal MX hosts; NULL: they stay as they came */
 };
 
 enum out_end {
-    OUT_END_CLEAN,  /* we said QUIT, or the peer closed while nothing was under way */
-    OUT_END_BUSY,   /* 421 between mails, or at the greeting */
-    OUT_END_FAILED, /* never became ready */
-    OUT_END_LOST,   /* died while mails, or a live transaction, were under way */
-    OUT_END_LOOP,   /* the next hop is ourselves */
-    OUT_END_CLIENT, /* an identified session was lost, or its client turned away (reply): says
-                       nothing of the destination */
+    OUT_END_CLEAN,   /* we said QUIT, or the peer closed while nothing was under way */
+    OUT_END_BUSY,    /* 421 between mails, or at the greeting */
+    OUT_END_FAILED,  /* never became ready */
+    OUT_END_LOST,    /* died while mails, or a live transaction, were under way */
+    OUT_END_LOOP,    /* the next hop is ourselves */
+    OUT_END_REFUSED, /* outbound: the domain says by its DNS that it takes no mail (RFC 7505);
+                        reply is the verdict on all of its mail */
+    OUT_END_CLIENT,  /* an identified session was lost, or its client turned away (reply): says
+                        nothing of the destination */
 };
 
 /* How this next hop is told who gave us a mail. */
