@@ -43,6 +43,13 @@ void conf_rules_targets(struct conf_reader *reader, const struct conf_block *blo
 void conf_rules_recipients(struct conf_reader *reader, const struct conf_block *block,
                            struct conf_domain *domain);
 
+/* TLS with a next hop and the login there (trust.c). */
+void conf_rules_trust(struct conf_reader *reader, const struct conf_block *block,
+                      const struct conf_domain *domain);
+
+/* What the block has for the option of that name; an empty one where it has no such option. */
+const struct conf_setting *conf_rules_setting(const struct conf_block *block, const char *name);
+
 /* A mistake when the option `least` is above the option `most`. */
 void conf_rules_order(struct conf_reader *reader, const struct conf_block *block,
                       enum conf_option_index least, enum conf_option_index most,

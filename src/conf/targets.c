@@ -16,23 +16,17 @@
 
 #include <string.h>
 
-#define DESTINATION_MAX    8192
-#define SOCKET_PATH_MAX    107 /* sun_path, less the NUL */
-#define FINGERPRINT_DIGITS 64
+#define DESTINATION_MAX 8192
+#define SOCKET_PATH_MAX 107 /* sun_path, less the NUL */
 
 /* The setting of that name in a block that describes a next hop; one without values where
  * its section has no such option. */
-static const struct conf_setting *setting_of(const struct conf_block *block, const char *name)
+const struct conf_setting *conf_rules_setting(const struct conf_block *block, const char *name)
 {
     static const struct conf_setting none;
     size_t index = conf_row_find(block->section, pn_str_z(name));
 
     return index < OPTION_COUNT ? &block->settings[index] : &none;
-}
-
-static unsigned line_of(const struct conf_setting *setting)
-{
-    return setting->count > 0 ? setting->values[0].line : 0;
 }
 
 /* ---- the name of the destination ---- */
@@ -317,62 +311,11 @@ static void read_sources(struct conf_reader *reader, const struct conf_setting *
     }
 }
 
-/* ---- TLS and login ---- */
-
-static bool is_fingerprint(struct pn_str text)
-{
-    size_t digits = 0;
-
-    for (size_t i = 0; i < text.len; i++) {
-        char c = pn_to_lower(text.ptr[i]);
-        bool digit = pn_is_digit(c) || (c >= 'a' && c <= 'f');
-
-        if (!digit && (c != ':' || i == 0 || i + 1 == text.len || digits % 2 != 0)) {
-            return false;
-        }
-        digits += digit;
-    }
-    return digits == FINGERPRINT_DIGITS;
-}
-
-static void check_tls(struct conf_reader *reader, const struct conf_block *block,
-                      const struct conf_domain *domain)
-{
-    const struct conf_setting *prints = setting_of(block, "tls_fingerprints");
-    unsigned line = line_of(setting_of(block, "tls"));
-    char quoted[CONF_QUOTE_CHARS];
-
-    for (size_t i = 0; i < prints->count; i++) {
-        if (!is_fingerprint(prints->values[i].text)) {
-            conf_reader_mistake(reader, prints->values[i].line,
-                                "tls_fingerprints: %s is not a SHA-256 fingerprint: 64 "
-                                "hexadecimal digits",
-                                conf_text_quote(prints->values[i].text, quoted));
-        }
-    }
-    if (domain->tls == CONF_TLS_FINGERPRINT && domain->kind == CONF_QUEUE_OUTBOUND) {
-        conf_reader_mistake(reader, line,
-                            "tls: no fingerprint fits every host in the world; use dane");
-    } else if (domain->tls == CONF_TLS_FINGERPRINT && prints->count == 0) {
-        conf_reader_mistake(reader, line, "tls = fingerprint needs tls_fingerprints");
-    }
-    if ((domain->tls_certificate[0] == '\0') != (domain->tls_key[0] == '\0')) {
-        conf_reader_mistake(reader, line_of(setting_of(block, "tls_certificate")),
-                            "tls_certificate and tls_key need each other");
-    }
-    if (domain->credentials[0] != '\0' && domain->tls == CONF_TLS_NONE &&
-        !domain->auth_in_clear) {
-        conf_reader_mistake(reader, line,
-                            "tls = none and credentials: nobody logs in without TLS unless "
-                            "auth_in_clear says so");
-    }
-}
-
 void conf_rules_targets(struct conf_reader *reader, const struct conf_block *block,
                         struct conf_domain *domain, const struct conf *conf,
                         const struct pn_endpoint *own, size_t own_count)
 {
-    const struct conf_setting *target = setting_of(block, "target");
+    const struct conf_setting *target = conf_rules_setting(block, "target");
     struct target_reader with = {reader, domain, conf, own, own_count};
 
     if (target->count > 0 && pn_str_eq(target->values[0].text, PN_STR("mx"))) {
@@ -380,8 +323,8 @@ void conf_rules_targets(struct conf_reader *reader, const struct conf_block *blo
     } else {
         read_hosts(&with, "target", target, &domain->targets, &domain->target_count);
     }
-    read_hosts(&with, "fallback", setting_of(block, "fallback"), &domain->fallbacks,
+    read_hosts(&with, "fallback", conf_rules_setting(block, "fallback"), &domain->fallbacks,
                &domain->fallback_count);
-    read_sources(reader, setting_of(block, "source_address"), domain);
-    check_tls(reader, block, domain);
+    read_sources(reader, conf_rules_setting(block, "source_address"), domain);
+    conf_rules_trust(reader, block, domain);
 }

@@ -200,6 +200,10 @@ struct conf_domain *conf_outbound_domain(const struct conf *conf, struct pn_str 
 /* The domain as a file in domains.d: only what differs from the defaults, and what must be. */
 int conf_domain_format(const struct conf_domain *domain, struct pn_buf *out) PN_WARN_UNUSED;
 
+/* "3F:9a…" or the same without colons, as in tls_fingerprints; false: it is none. */
+#define CONF_FINGERPRINT_OCTETS 32
+bool conf_fingerprint_parse(struct pn_str text, uint8_t out[CONF_FINGERPRINT_OCTETS]);
+
 /* "100/min", or "" when there is no limit. */
 int conf_rate_format(const struct conf_rate *rate, struct pn_buf *out) PN_WARN_UNUSED;
 
