@@ -52,7 +52,7 @@ enum { REQUIRED = 1, RESTART = 2 };
 #define LEAST_RATE(min)     ""
 
 #define ROW(part, object, prefix, name, type, min)                                             \
-    {part, CONF_##type, OFFSET_##type(object, name), min, prefix #name},
+    {part, CONF_##type, OFFSET_##type(object, name), (min), prefix #name},
 #define MAIN(name, type, def, min, ...) ROW(CONF_MAIN, conf, "", name, type, min)
 #define LISTENER(name, type, def, min, ...)                                                    \
     ROW(CONF_LISTENER, conf_listener, "listener.", name, type, min)

@@ -102,7 +102,7 @@ static void stop(struct queue *queue, struct queue_dest *dest, size_t believed, 
         (void)snprintf(reason, sizeof reason,
                        "it is back but has refused %llu of the first %llu messages",
                        (unsigned long long)parole->refused,
-                       (unsigned long long)(parole->taken + parole->refused));
+                       (unsigned long long)parole->taken + (unsigned long long)parole->refused);
     }
     queue_dest_change(queue, dest, QUEUE_STOPPED, pn_str_z(reason), now_ms);
 }

@@ -283,12 +283,15 @@ bool spool_days_take(struct spool_days *days, struct spool_day_key *out)
 
 void spool_days_release(struct spool_days *days, uint32_t day)
 {
+    struct spool_day *item;
+
     if (day == 0) {
         return;
     }
     pthread_mutex_lock(&days->lock);
-    pn_assert(find_day(days, day)->users > 0);
-    find_day(days, day)->users--;
+    item = find_day(days, day);
+    pn_assert(item && item->users > 0);
+    item->users--;
     pthread_mutex_unlock(&days->lock);
 }
 
