@@ -22,6 +22,7 @@
 #include <string.h>
 
 #define GREETING_MAX 256
+#define HELO_MAX     1024
 
 static smtp_answer_fn on_greeting, on_ehlo, on_helo, on_starttls, on_mail, on_rcpt, on_data,
     on_end, on_dot, on_rset, on_check_mail, on_check_rset, on_quit;
@@ -36,6 +37,9 @@ static const struct {
     [EXPECT_LHLO] = {"LHLO", on_ehlo},
     [EXPECT_HELO] = {"HELO", on_helo},
     [EXPECT_STARTTLS] = {"STARTTLS", on_starttls},
+    [EXPECT_AUTH] = {"AUTH", smtp_client_on_auth},
+    [EXPECT_XCLIENT] = {"XCLIENT", smtp_client_on_xclient},
+    [EXPECT_XFORWARD] = {"XFORWARD", smtp_client_on_xforward},
     [EXPECT_MAIL] = {"MAIL FROM", on_mail},
     [EXPECT_RCPT] = {"RCPT TO", on_rcpt},
     [EXPECT_DATA] = {"DATA", on_data},
@@ -49,6 +53,7 @@ static const struct {
     [EXPECT_LIVE_DATA] = {"DATA", smtp_client_on_live_data},
     [EXPECT_LIVE_END] = {"end of data", smtp_client_on_live_end},
     [EXPECT_LIVE_RSET] = {"RSET", smtp_client_on_live_rset},
+    [EXPECT_LIVE_XFORWARD] = {"XFORWARD", smtp_client_on_live_xforward},
     [EXPECT_QUIT] = {"QUIT", on_quit},
 };
 
@@ -62,6 +67,8 @@ struct smtp_client *smtp_client_new(const struct smtp_client_options *options)
     pn_buf_init(&client->greeting, GREETING_MAX);
     pn_buf_init(&client->ehlo_lines, SMTP_READER_TEXT_MAX);
     pn_buf_init(&client->held, SMTP_CLIENT_OUTPUT_MAX);
+    pn_buf_init(&client->helo, HELO_MAX);
+    smtp_client_window_init(client);
     smtp_client_expect(client, EXPECT_GREETING, NULL, 1);
     return client;
 }
@@ -91,6 +98,7 @@ void smtp_client_free(struct smtp_client **client)
     pn_buf_fini(&c->greeting);
     pn_buf_fini(&c->ehlo_lines);
     pn_buf_fini(&c->held);
+    pn_buf_fini(&c->helo);
     free(c);
     *client = NULL;
 }
@@ -115,10 +123,12 @@ void smtp_client_expect(struct smtp_client *client, enum smtp_expect_kind kind,
                         struct smtp_flight *flight, size_t count)
 {
     struct smtp_expect *last = NULL;
+    bool together = client->expect_count > 0 && client->held.len == 0;
 
     if (client->expect_count > 0) {
         last = &client->expects[(client->expect_first + client->expect_count - 1) %
                                 client->expect_cap];
+        last->together = last->together || together;
     }
     if (last && last->kind == EXPECT_RCPT && kind == EXPECT_RCPT && last->flight == flight) {
         last->count += count;
@@ -128,7 +138,8 @@ void smtp_client_expect(struct smtp_client *client, enum smtp_expect_kind kind,
         grow_expects(client);
     }
     client->expects[(client->expect_first + client->expect_count++) % client->expect_cap] =
-        (struct smtp_expect){.kind = kind, .flight = flight, .count = count};
+        (struct smtp_expect){
+            .kind = kind, .flight = flight, .count = count, .together = together};
 }
 
 static struct smtp_expect take_expect(struct smtp_client *client)
@@ -167,8 +178,8 @@ uint64_t smtp_client_replies(const struct smtp_client *client)
 
 /* ---- what has happened ---- */
 
-static void note(struct smtp_client *client, enum smtp_client_event_kind kind,
-                 const struct smtp_reply *reply)
+void smtp_client_note(struct smtp_client *client, enum smtp_client_event_kind kind,
+                      const struct smtp_reply *reply)
 {
     pn_assert(!client->note_waits);
     client->note = kind;
@@ -176,6 +187,7 @@ static void note(struct smtp_client *client, enum smtp_client_event_kind kind,
     client->note_reply = *reply;
     client->note_stage = NULL;
     client->note_busy = false;
+    client->note_quirks = 0;
 }
 
 static bool text_under_way(const struct smtp_client *client)
@@ -199,7 +211,7 @@ static const char *quiet_stage(const struct smtp_client *client)
 void smtp_client_fail(struct smtp_client *client, const char *stage,
                       const struct smtp_reply *reply)
 {
-    note(client, SMTP_CLIENT_EV_FAILED, reply);
+    smtp_client_note(client, SMTP_CLIENT_EV_FAILED, reply);
     client->note_stage = stage;
     client->note_busy = reply->code == 421 && !text_under_way(client);
     client->state = CLIENT_OVER;
@@ -246,6 +258,7 @@ void smtp_client_finish(struct smtp_client *client, struct smtp_flight *flight)
     }
     client->flight_count--;
     client->flight_octets -= flight->mail->size_octets;
+    smtp_client_window_learn(client, flight->mail);
     append_flight(&client->done, flight);
 }
 
@@ -287,10 +300,13 @@ static void on_greeting(struct smtp_client *client, struct smtp_flight *flight,
 static void become_capable(struct smtp_client *client, unsigned capabilities,
                            const struct smtp_reply *reply)
 {
-    client->capabilities = capabilities & ~client->options.capabilities_off;
+    bool again = client->state == CLIENT_REHELLO;
+
+    client->capabilities = capabilities & ~client->options.capabilities_off &
+                           ~smtp_quirks_forbid(client->options.quirks);
     pn_assert(keep(&client->ehlo_lines, pn_buf_str(&client->reader.text)) == 0);
-    client->state = CLIENT_CAPABLE;
-    note(client, SMTP_CLIENT_EV_EHLO, reply);
+    client->state = again ? CLIENT_READY : CLIENT_CAPABLE;
+    smtp_client_note(client, again ? SMTP_CLIENT_EV_IDENTIFIED : SMTP_CLIENT_EV_EHLO, reply);
 }
 
 static void on_ehlo(struct smtp_client *client, struct smtp_flight *flight,
@@ -332,10 +348,10 @@ static void on_starttls(struct smtp_client *client, struct smtp_flight *flight,
     (void)flight;
     if (reply->code == 220) {
         client->state = CLIENT_HANDSHAKE;
-        note(client, SMTP_CLIENT_EV_TLS, reply);
+        smtp_client_note(client, SMTP_CLIENT_EV_TLS, reply);
     } else if (reply->code >= 400) {
         client->state = CLIENT_CAPABLE;
-        note(client, SMTP_CLIENT_EV_NO_TLS, reply);
+        smtp_client_note(client, SMTP_CLIENT_EV_NO_TLS, reply);
     } else {
         smtp_client_fail_code(client, "STARTTLS", reply);
     }
@@ -425,6 +441,7 @@ static void on_end(struct smtp_client *client, struct smtp_flight *flight,
     if (smtp_reply_ok(reply) && last) {
         client->reset_due = false;
     }
+    client->chunk_taken = client->chunk_taken || smtp_reply_ok(reply);
     smtp_client_finish(client, flight);
 }
 
@@ -435,15 +452,23 @@ static void on_dot(struct smtp_client *client, struct smtp_flight *flight,
     smtp_client_finish(client, flight);
 }
 
+void smtp_client_write_held(struct smtp_client *client)
+{
+    struct pn_str held = pn_buf_str(&client->held);
+    struct pn_str line = pn_str_sub(held, 0, pn_str_find(held, '\n') + 1);
+
+    smtp_client_write(client, line);
+    pn_buf_consume(&client->held, line.len);
+}
+
 static void on_rset(struct smtp_client *client, struct smtp_flight *flight,
                     const struct smtp_reply *reply)
 {
     (void)flight;
     if (!smtp_reply_ok(reply)) {
         smtp_client_fail(client, "RSET", reply);
-    } else if (client->held.len > 0) {
-        smtp_client_write(client, pn_buf_str(&client->held));
-        pn_buf_clear(&client->held);
+    } else {
+        smtp_client_write_held(client);
     }
 }
 
@@ -455,7 +480,7 @@ static void on_check_mail(struct smtp_client *client, struct smtp_flight *flight
         client->check_reply = *reply;
         smtp_client_command(client, PN_STR("RSET\r\n"), EXPECT_CHECK_RSET);
     } else if (reply->code >= 400) {
-        note(client, SMTP_CLIENT_EV_CHECKED, reply);
+        smtp_client_note(client, SMTP_CLIENT_EV_CHECKED, reply);
     } else {
         smtp_client_fail_code(client, "MAIL FROM", reply);
     }
@@ -466,7 +491,7 @@ static void on_check_rset(struct smtp_client *client, struct smtp_flight *flight
 {
     (void)flight;
     if (smtp_reply_ok(reply)) {
-        note(client, SMTP_CLIENT_EV_CHECKED, &client->check_reply);
+        smtp_client_note(client, SMTP_CLIENT_EV_CHECKED, &client->check_reply);
     } else {
         smtp_client_fail(client, "RSET", reply);
     }
@@ -477,7 +502,7 @@ static void on_quit(struct smtp_client *client, struct smtp_flight *flight,
 {
     (void)flight;
     client->state = CLIENT_OVER;
-    note(client, SMTP_CLIENT_EV_QUIT, reply);
+    smtp_client_note(client, SMTP_CLIENT_EV_QUIT, reply);
 }
 
 /*
@@ -493,6 +518,9 @@ static void on_unasked(struct smtp_client *client, const struct smtp_reply *repl
     if (reply->code == 421) {
         smtp_client_fail(client, stage, reply);
     } else if (flight && flight->step == FLIGHT_TEXT && reply->code >= 400) {
+        if (smtp_client_finds_out_early(client, stage, reply)) {
+            return;
+        }
         smtp_client_answer_open(flight->mail, reply);
         smtp_client_finish(client, flight);
         smtp_client_fail(client, stage, reply);
@@ -536,7 +564,7 @@ static void on_reply(struct smtp_client *client)
     expect = take_expect(client);
     if (reply.code == 421 && expect.kind != EXPECT_QUIT) {
         on_closing(client, &expect, &reply);
-    } else {
+    } else if (!smtp_client_finds_out(client, &expect, answers[expect.kind].stage, &reply)) {
         answers[expect.kind].on_reply(client, expect.flight, &reply);
         smtp_client_advance(client);
     }
@@ -590,7 +618,11 @@ bool smtp_client_next(struct smtp_client *client, struct smtp_client_event *out_
         *out_event = (struct smtp_client_event){.kind = client->note,
                                                 .reply = client->note_reply,
                                                 .stage = client->note_stage,
-                                                .busy = client->note_busy};
+                                                .busy = client->note_busy,
+                                                .quirks = client->note_quirks};
+        if (client->note == SMTP_CLIENT_EV_CHALLENGE) {
+            out_event->challenge = pn_str_trim(pn_buf_str(&client->reader.text));
+        }
         return true;
     }
     if (client->text_waits && client->state != CLIENT_OVER) {

@@ -34,6 +34,21 @@ static unsigned find_keyword(struct pn_str name)
     return 0;
 }
 
+struct pn_str smtp_client_ehlo_words(const struct smtp_client *client, const char *keyword)
+{
+    struct pn_str lines = pn_buf_str(&client->ehlo_lines);
+
+    pn_str_cut(&lines, '\n');
+    while (lines.len > 0) {
+        struct pn_str line = pn_str_cut(&lines, '\n');
+
+        if (pn_str_eq_nocase(pn_str_cut(&line, ' '), pn_str_z(keyword))) {
+            return pn_str_trim(line);
+        }
+    }
+    return PN_STR("");
+}
+
 /* The first line is the server's name and its compliments. */
 unsigned smtp_ehlo_parse(struct pn_str lines, uint64_t *out_size_limit)
 {

@@ -44,12 +44,14 @@ void smtp_client_command(struct smtp_client *client, struct pn_str line,
 
 void smtp_client_hello(struct smtp_client *client, enum smtp_expect_kind kind)
 {
+    bool again = client->state == CLIENT_XCLIENT || client->state == CLIENT_REHELLO;
+
     smtp_client_write(client, kind == EXPECT_LHLO   ? PN_STR("LHLO ")
                               : kind == EXPECT_HELO ? PN_STR("HELO ")
                                                     : PN_STR("EHLO "));
-    smtp_client_write(client, client->options.hostname);
+    smtp_client_write(client, again ? pn_buf_str(&client->helo) : client->options.hostname);
     smtp_client_command(client, PN_STR("\r\n"), kind);
-    client->state = CLIENT_HELLO;
+    client->state = again ? CLIENT_REHELLO : CLIENT_HELLO;
 }
 
 void smtp_client_starttls(struct smtp_client *client)
@@ -171,7 +173,7 @@ static void write_rcpt(struct smtp_client *client, struct smtp_flight *flight)
     smtp_client_expect(client, EXPECT_RCPT, flight, 1);
 }
 
-static bool chunks(const struct smtp_client *client)
+bool smtp_client_chunks(const struct smtp_client *client)
 {
     return smtp_client_can(client, SMTP_CAP_CHUNKING) && !client->options.lmtp;
 }
@@ -181,7 +183,7 @@ static bool may_guess(const struct smtp_client *client, const struct smtp_flight
 {
     return smtp_client_can(client, SMTP_CAP_PIPELINING) && !client->options.lmtp &&
            flight->rcpt_end == flight->mail->recipient_count &&
-           (!chunks(client) || flight->mail->size_octets <= client->options.window_octets);
+           (!smtp_client_chunks(client) || flight->mail->size_octets <= client->window_octets);
 }
 
 static bool begin_text(struct smtp_client *client, struct smtp_flight *flight)
@@ -196,7 +198,7 @@ static bool begin_text(struct smtp_client *client, struct smtp_flight *flight)
     if (!answered && !may_guess(client, flight)) {
         return false;
     }
-    if (chunks(client)) {
+    if (smtp_client_chunks(client)) {
         smtp_client_write(client, PN_STR("BDAT "));
         put_u64(&client->output, flight->mail->size_octets);
         smtp_client_write(client, PN_STR(" LAST\r\n"));
@@ -212,6 +214,13 @@ static bool begin_text(struct smtp_client *client, struct smtp_flight *flight)
     return true;
 }
 
+/* A session with a client of its own has said who that is. */
+static bool names(const struct smtp_client *client, const struct smtp_client_mail *mail)
+{
+    return mail->identity && client->helo.len == 0 &&
+           smtp_client_can(client, SMTP_CAP_XFORWARD);
+}
+
 /* Does the next thing for the mail that is being sent; false: it has to wait. */
 static bool push(struct smtp_client *client, struct smtp_flight *flight)
 {
@@ -220,6 +229,15 @@ static bool push(struct smtp_client *client, struct smtp_flight *flight)
         if (client->reset_due) {
             smtp_client_command(client, PN_STR("RSET\r\n"), EXPECT_RSET);
             client->reset_due = false;
+        } else {
+            flight->step = FLIGHT_NAMING;
+        }
+        return true;
+    case FLIGHT_NAMING:
+        if (names(client, flight->mail) &&
+            smtp_client_put_xforward(client, flight->mail->identity, &flight->named,
+                                     &client->output)) {
+            smtp_client_expect(client, EXPECT_XFORWARD, flight, 1);
         } else {
             smtp_client_put_mail(client, flight->mail, &client->output);
             smtp_client_expect(client, EXPECT_MAIL, flight, 1);
@@ -300,13 +318,9 @@ bool smtp_client_refuse_here(const struct smtp_client *client,
 
 bool smtp_client_wants_mail(const struct smtp_client *client)
 {
-    unsigned window =
-        smtp_client_can(client, SMTP_CAP_PIPELINING) ? client->options.window_mails : 1;
-
     return client->state == CLIENT_READY && client->live == LIVE_NONE &&
-           (client->flight_count == 0 ||
-            (client->flight_count < window &&
-             client->flight_octets < client->options.window_octets));
+           (client->flight_count == 0 || (client->flight_count < smtp_client_window(client) &&
+                                          client->flight_octets < client->window_octets));
 }
 
 void smtp_client_mail(struct smtp_client *client, struct smtp_client_mail *mail)
@@ -358,7 +372,7 @@ void smtp_client_text(struct smtp_client *client, struct pn_str text, bool last)
     pn_assert(text.len <= flight->text_left);
     flight->text_left -= text.len;
     pn_assert(!last || flight->text_left == 0);
-    if (chunks(client)) {
+    if (smtp_client_chunks(client)) {
         smtp_client_write(client, text);
     } else {
         smtp_client_stuff(client, text, last);

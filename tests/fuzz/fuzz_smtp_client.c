@@ -3,7 +3,9 @@
  * fuzz_smtp_client.c - a hostile server: however its octets are cut, the client says and
  * reports the same.
  *
- * The first two octets choose the options and the cut; the rest is what the server says.
+ * The first two octets choose the options and the cut; the rest is what the server says. Who
+ * does not ask for TLS logs in where AUTH is offered, and says who the client is where
+ * XCLIENT or XFORWARD is.
  */
 #include "postern/smtp/client.h"
 
@@ -20,7 +22,7 @@ struct owner {
     struct smtp_client_mail mails[MAILS];
     struct smtp_reply replies[MAILS][RECIPIENTS];
     size_t handed, done;
-    bool ready, check, tls;
+    bool ready, check, tls, login, named;
     struct pn_buf trace;
 };
 
@@ -28,6 +30,10 @@ static const struct mail_recipient recipients[RECIPIENTS] = {
     {.address = {"a@b.example", 11}, .notify = MAIL_NOTIFY_DELAY},
     {.address = {"b@b.example", 11}},
 };
+static const struct smtp_identity identity = {.name = {"client.example", 14},
+                                              .helo = {"he lo", 5},
+                                              .protocol = {"ESMTPS", 6},
+                                              .ident = {"0A1B", 4}};
 static const struct pn_str text = {".\r\n..dots\r\nhi\r\n", 15};
 
 static void put(struct owner *o, struct pn_str s)
@@ -59,11 +65,15 @@ static void begin(struct owner *o, unsigned bits)
     struct smtp_client_options options = {.hostname = PN_STR("me.example"),
                                           .lmtp = bits & 1,
                                           .window_mails = bits & 2 ? 1 : 3,
-                                          .window_octets = bits & 4 ? 10 : 100};
+                                          .window_octets = bits & 4 ? 10 : 100,
+                                          .window_mails_max = bits & 32 ? 4 : 0,
+                                          .window_octets_max = bits & 32 ? 1000 : 0,
+                                          .quirks = bits >> 6};
 
     o->client = smtp_client_new(&options);
     o->check = bits & 8;
     o->tls = bits & 16;
+    o->login = !o->tls;
     pn_buf_init(&o->trace, 16u << 20);
     for (size_t i = 0; i < MAILS; i++) {
         o->mails[i] =
@@ -72,7 +82,26 @@ static void begin(struct owner *o, unsigned bits)
                                       .recipient_count = i % 2 ? 1 : RECIPIENTS,
                                       .size_octets = text.len,
                                       .flags = i == 3 ? MAIL_UTF8_ADDRESS : MAIL_8BITMIME,
+                                      .identity = i % 2 ? &identity : NULL,
                                       .replies = o->replies[i]};
+    }
+}
+
+static void go(struct owner *o)
+{
+    unsigned offered = smtp_client_capabilities(o->client);
+
+    smtp_client_go(o->client);
+    if (offered & SMTP_CAP_XCLIENT) {
+        smtp_client_xclient(o->client, &identity);
+        o->named = true;
+    } else if (offered & SMTP_CAP_XFORWARD && o->login) {
+        smtp_client_xforward(o->client, &identity);
+        o->named = true;
+    } else if (o->check) {
+        smtp_client_check(o->client);
+    } else {
+        o->ready = true;
     }
 }
 
@@ -89,18 +118,17 @@ static void take(struct owner *o, const struct smtp_client_event *event)
             smtp_client_starttls(o->client);
             break;
         }
-        smtp_client_go(o->client);
-        o->ready = !o->check;
-        if (o->check) {
-            smtp_client_check(o->client);
+        if (o->login && smtp_client_capabilities(o->client) & SMTP_CAP_AUTH) {
+            smtp_client_auth(o->client, PN_STR("LOGIN"), PN_STR(""));
+            break;
         }
+        go(o);
         break;
     case SMTP_CLIENT_EV_TLS:
         smtp_client_secured(o->client);
         break;
     case SMTP_CLIENT_EV_NO_TLS:
-        smtp_client_go(o->client);
-        o->ready = true;
+        go(o);
         break;
     case SMTP_CLIENT_EV_CHECKED:
         o->ready = true;
@@ -122,8 +150,16 @@ static void take(struct owner *o, const struct smtp_client_event *event)
         pn_assert(false);
         break;
     case SMTP_CLIENT_EV_CHALLENGE:
+        put(o, event->challenge);
+        smtp_client_auth_answer(o->client, PN_STR("dQ=="));
+        break;
     case SMTP_CLIENT_EV_AUTH:
+        go(o);
+        break;
     case SMTP_CLIENT_EV_IDENTIFIED:
+        pn_assert(o->named);
+        o->ready = true;
+        break;
     case SMTP_CLIENT_EV_FAILED:
     case SMTP_CLIENT_EV_QUIT:
         o->ready = false;

@@ -102,7 +102,8 @@ struct smtp_client_event {
     struct smtp_client_mail *mail;
     struct smtp_reply reply;
     const char *stage; /* FAILED: "greeting", "EHLO", "MAIL FROM", "end of data", … */
-    bool busy; /* FAILED: 421 with no text under way: a closing that is nobody's fault */
+    bool busy;       /* FAILED: 421 with no text under way: a closing that is nobody's fault */
+    unsigned quirks; /* FAILED: enum smtp_quirk, found out by this reply */
     struct pn_str challenge; /* CHALLENGE: still base64 */
 };
 
@@ -131,8 +132,8 @@ struct pn_str smtp_client_ehlo_words(const struct smtp_client *client, const cha
  * taken for an answer.
  */
 unsigned smtp_client_quirks(const struct smtp_client *client);
-/* The peer has fallen silent, or hung up, while commands sent together have no answer. True:
- * that is what a server does that cannot read them together. */
+/* The reply that is awaited is to one of several commands sent together. If it does not come
+ * in time, the server may be one that cannot read them so. */
 bool smtp_client_stalled(const struct smtp_client *client);
 
 /* The window as it is now: it halves by a 4xx or 421, and when the caller, who has a clock,
@@ -162,7 +163,7 @@ bool smtp_client_in_auth(const struct smtp_client *client);
  */
 void smtp_client_xclient(struct smtp_client *client, const struct smtp_identity *identity);
 /* For live transactions: XFORWARD, whose reply is IDENTIFIED, and counts for nothing. Holds
- * for the next transaction. Sent also when nothing of it can be said. */
+ * for the next transaction. */
 void smtp_client_xforward(struct smtp_client *client, const struct smtp_identity *identity);
 
 /* More mails may be handed in (the window has room). */

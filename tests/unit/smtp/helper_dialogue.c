@@ -22,6 +22,7 @@ struct player {
     struct smtp_reply replies[DIALOGUE_MAILS][6];
     size_t mail_count, handed, done;
     bool ready;
+    size_t answers;     /* to AUTH that were given */
     size_t steps;       /* of the live transactions that were given */
     struct pn_buf said; /* output that was not written down yet */
     struct pn_buf trace;
@@ -80,6 +81,7 @@ static void load_mails(struct player *p)
         mail->size_octets = strlen(from->text);
         mail->flags = from->flags;
         mail->ret = from->ret;
+        mail->identity = from->identity;
         mail->envid = pn_str_z(from->envid);
         mail->owner = p;
         for (size_t i = 0; i < 6 && from->recipients[i]; i++) {
@@ -185,8 +187,19 @@ static void write_doubts(struct player *p)
 
 static void become_ready(struct player *p)
 {
+    const char *const *auth = p->dialogue->auth;
+
+    if (auth[0] && p->answers == 0) {
+        p->answers = 2;
+        smtp_client_auth(p->client, pn_str_z(auth[0]), pn_str_z(auth[1]));
+        return;
+    }
     smtp_client_go(p->client);
-    if (p->dialogue->check) {
+    if (p->dialogue->client && smtp_client_capabilities(p->client) & SMTP_CAP_XCLIENT) {
+        smtp_client_xclient(p->client, p->dialogue->client);
+    } else if (p->dialogue->client) {
+        smtp_client_xforward(p->client, p->dialogue->client);
+    } else if (p->dialogue->check) {
         smtp_client_check(p->client);
     } else {
         take_step(p);
@@ -229,14 +242,28 @@ static void take_event(struct player *p, const struct smtp_client_event *event)
         take_step(p);
         break;
     case SMTP_CLIENT_EV_CHALLENGE:
+        assert_true(smtp_client_in_auth(p->client));
+        assert_int_equal(
+            pn_buf_printf(&p->trace, "=CHALLENGE %.*s\n", PN_FMT(event->challenge)), 0);
+        smtp_client_auth_answer(
+            p->client, pn_str_z(p->answers < 4 ? p->dialogue->auth[p->answers++] : NULL));
+        break;
     case SMTP_CLIENT_EV_AUTH:
+        write_event(p, "=AUTH", &event->reply);
+        become_ready(p);
+        break;
     case SMTP_CLIENT_EV_IDENTIFIED:
-        fail_msg("nothing of the kind was asked");
+        write_event(p, "=IDENTIFIED", &event->reply);
+        take_step(p);
         break;
     case SMTP_CLIENT_EV_FAILED:
-        assert_int_equal(pn_buf_printf(&p->trace, "=FAILED %s%s:", event->stage,
-                                       event->busy ? " (busy)" : ""),
-                         0);
+        assert_int_equal(
+            pn_buf_printf(&p->trace, "=FAILED %s%s%s%s:", event->stage,
+                          event->busy ? " (busy)" : "",
+                          event->quirks & SMTP_QUIRK_PIPELINING ? " (no pipelining)" : "",
+                          event->quirks & SMTP_QUIRK_CHUNKING ? " (no BDAT)" : ""),
+            0);
+        assert_int_equal(smtp_client_quirks(p->client), event->quirks | p->dialogue->quirks);
         write_event(p, "", &event->reply);
         write_doubts(p);
         break;
@@ -277,7 +304,10 @@ static void begin(struct player *p, const struct dialogue *dialogue)
         .lmtp = dialogue->lmtp,
         .window_mails = dialogue->window ? dialogue->window : 4,
         .window_octets = dialogue->window_octets ? dialogue->window_octets : 1000,
+        .window_mails_max = dialogue->window_max,
+        .window_octets_max = (size_t)dialogue->window_max * 1000,
         .capabilities_off = dialogue->off,
+        .quirks = dialogue->quirks,
     };
 
     p->dialogue = dialogue;

@@ -19,6 +19,7 @@ struct dialogue_mail {
     enum mail_ret ret;
     const char *orcpt; /* of the first recipient */
     unsigned notify;   /* of all */
+    const struct smtp_identity *identity;
 };
 
 /* One command of a live transaction: what is set. Given when the one before was answered. */
@@ -46,6 +47,10 @@ struct dialogue {
     unsigned window;      /* 0: 4 mails */
     size_t window_octets; /* 0: 1000 */
     unsigned off;
+    unsigned quirks;
+    unsigned window_max; /* of mails and, times 1000, octets */
+    const char *auth[4]; /* mechanism, initial or "", answers; up to the first NULL */
+    const struct smtp_identity *client; /* XCLIENT, or else XFORWARD, when it is ready */
 };
 
 /* The script's lines, played one by one, whole, octet by octet, and at every split. */

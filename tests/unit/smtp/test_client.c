@@ -331,11 +331,12 @@ static const struct dialogue rows[] = {
                      "=FAILED end of data: 421 bye\n"},
     {.name = "junk while texts are under way",
      .mails = {&one, &one},
-     .script = CHUNK ">MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n>BDAT 4 LAST\n=TEXT\n"
-                     ">Hi\n>RSET\n>MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n"
-                     ">BDAT 4 LAST\n=TEXT\n>Hi\n<250 ok\n<354 go\n"
-                     "=FAILED RCPT TO: 0 the code 354, which has no meaning there\n"
-                     "=DOUBT 0\n=DOUBT 1\n"},
+     .script =
+         CHUNK ">MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n>BDAT 4 LAST\n=TEXT\n"
+               ">Hi\n>RSET\n>MAIL FROM:<s@a.example>\n>RCPT TO:<r@b.example>\n"
+               ">BDAT 4 LAST\n=TEXT\n>Hi\n<250 ok\n<354 go\n"
+               "=FAILED RCPT TO (no pipelining): 0 the code 354, which has no meaning there\n"
+               "=DOUBT 0\n=DOUBT 1\n"},
     {.name = "LMTP: 421 with recipients left",
      .lmtp = true,
      .mails = {&two},
