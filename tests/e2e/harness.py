@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import smtplib
@@ -28,11 +29,28 @@ CORPUS = pathlib.Path(os.environ.get("POSTERN_CORPUS", ROOT.parent / "shared/cor
 DEADLINE_S = 60
 
 
+def ports():
+    """Numbers that this process alone gives out, and that the system gives to nobody by itself."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    first = 10_000 + worker % 4 * 5_000
+    start = random.randrange(5_000)
+    while True:
+        for number in range(5_000):
+            yield first + (start + number) % 5_000
+
+
+PORTS = ports()
+
+
 def free_port(host="127.0.0.1"):
-    with socket.socket() as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind((host, 0))
-        return s.getsockname()[1]
+    for port in PORTS:
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind((host, port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_for(condition, what, deadline_s=DEADLINE_S, every_s=0.02):
