@@ -73,9 +73,14 @@ static void on_helo(struct session *session, const struct smtp_event *event)
     struct smtp_reply reply;
 
     ingress_transaction_end(session);
-    free(session->helo);
-    session->helo = pn_strndup(pn_str_sub(event->name, 0, MAIL_DOMAIN_MAX));
-    session->extended = event->extended;
+    /* A front end says EHLO for itself; what it has told of its client stays. */
+    if (!(session->told & SMTP_XCLIENT_HELO)) {
+        free(session->helo);
+        session->helo = pn_strndup(pn_str_sub(event->name, 0, MAIL_DOMAIN_MAX));
+    }
+    if (!(session->told & SMTP_XCLIENT_PROTO)) {
+        session->extended = event->extended;
+    }
     ingress_verdict_helo(session->conf, &reply);
     answer_junk(session, &reply);
 }
@@ -255,6 +260,7 @@ static answer_fn *const answers[] = {
     [SMTP_EV_HELP] = on_help,
     [SMTP_EV_VRFY] = on_vrfy,
     [SMTP_EV_ETRN] = on_etrn,
+    [SMTP_EV_XCLIENT] = ingress_xclient_take,
     [SMTP_EV_STARTTLS] = on_starttls,
     [SMTP_EV_QUIT] = on_quit,
     [SMTP_EV_ERROR] = on_error,

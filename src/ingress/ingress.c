@@ -96,13 +96,14 @@ void ingress_configure(struct ingress *ingress, const struct ingress_settings *s
 }
 
 /* Says 421 and hangs up, without a session. */
-static void turn_away(struct ingress *ingress, struct stream *stream, const char *why)
+static void turn_away(struct ingress *ingress, struct stream *stream,
+                      const struct pn_endpoint *peer, const char *why)
 {
     struct smtp_reply reply;
     struct pn_log_line line;
 
     pn_log_begin(&line, ingress->deps.log, PN_EV_REFUSED_CONNECT);
-    pn_log_ip(&line, "peer", &stream->peer.ip);
+    pn_log_ip(&line, "peer", &peer->ip);
     pn_log_z(&line, "why", why);
     pn_log_end(&line);
     stats_count(ingress->deps.counters, STATS_CONNECTIONS_REFUSED, 1);
@@ -113,26 +114,38 @@ static void turn_away(struct ingress *ingress, struct stream *stream, const char
     stream_close(&stream);
 }
 
-void ingress_accept(struct ingress *ingress, struct stream *stream, size_t listener)
+void ingress_admit(struct ingress *ingress, struct stream *stream, size_t listener,
+                   const struct pn_endpoint *peer, const struct pn_ip *via)
 {
     const struct conf *conf = ingress->settings.conf;
     bool starttls = ingress->settings.tls && listener < conf->listener_count &&
                     conf->listeners[listener].starttls;
 
-    if (ingress->state != INGRESS_RUNNING) {
-        turn_away(ingress, stream, "closing, try again later");
-        return;
-    }
-    switch (policy_session_take(ingress->deps.limits, &stream->peer.ip)) {
+    switch (policy_session_take(ingress->deps.limits, &peer->ip)) {
     case POLICY_SESSION_OK:
-        ingress_session_start(ingress, stream, starttls);
+        ingress_session_start(ingress, stream, starttls, peer, via);
         return;
     case POLICY_SESSION_TOTAL:
-        turn_away(ingress, stream, "too many sessions, try again later");
+        turn_away(ingress, stream, peer, "too many sessions, try again later");
         return;
     case POLICY_SESSION_NETWORK:
-        turn_away(ingress, stream, "too many sessions from your network, try again later");
+        turn_away(ingress, stream, peer,
+                  "too many sessions from your network, try again later");
         return;
+    }
+}
+
+void ingress_accept(struct ingress *ingress, struct stream *stream, size_t listener)
+{
+    const struct conf *conf = ingress->settings.conf;
+    struct pn_endpoint peer = stream->peer;
+
+    if (listener < conf->listener_count && conf->listeners[listener].proxy_protocol) {
+        ingress_front_start(ingress, stream, listener);
+    } else if (ingress->state != INGRESS_RUNNING) {
+        turn_away(ingress, stream, &peer, "closing, try again later");
+    } else {
+        ingress_admit(ingress, stream, listener, &peer, NULL);
     }
 }
 
@@ -145,6 +158,7 @@ void ingress_stop(struct ingress *ingress, ingress_stopped_fn *on_stopped, void 
     ingress->state = INGRESS_STOPPING;
     ingress->on_stopped = on_stopped;
     ingress->owner = owner;
+    ingress_front_drop_all(ingress);
     DL_FOREACH_SAFE (ingress->sessions, session, next) {
         if (session->state == SESSION_DELAY) {
             ingress_session_enter(session, SESSION_COMMAND);
@@ -165,6 +179,7 @@ void ingress_free(struct ingress **ingress_ptr)
     }
     *ingress_ptr = NULL;
     ingress->state = INGRESS_FREED;
+    ingress_front_drop_all(ingress);
     while (ingress->sessions) {
         ingress_session_dismiss(ingress->sessions, "stop", "4.3.2", "closing, try again later");
         ingress_session_step(ingress->sessions);

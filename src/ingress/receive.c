@@ -222,6 +222,7 @@ static void draft_begin(struct session *session)
     envelope->id = pn_id_make(loop->wall, &ingress->rand);
     envelope->helo = pn_str_z(session->helo);
     envelope->client_name = pn_str_z(session->name);
+    envelope->login = pn_str_z(session->login);
     envelope->client = session->peer;
     envelope->protocol = protocol_of(session);
     envelope->tls = pn_str_z(session->tls);

@@ -255,32 +255,45 @@ void ingress_session_name_stop(struct session *session)
     }
     free(session->name_candidate);
     free(session->name);
+    session->name_candidate = NULL;
+    session->name = NULL;
 }
 
 /* ---- life ------------------------------------------------------------------------- */
 
-void ingress_session_start(struct ingress *ingress, struct stream *stream, bool starttls)
+void ingress_session_log_as(struct session *session, const struct pn_ip *via)
+{
+    char ip[PN_IP_CHARS];
+
+    pn_log_child(&session->log, session->ingress->deps.log);
+    pn_log_context(&session->log, "peer", pn_str_z(pn_ip_format(&session->peer.ip, ip)));
+    if (via) {
+        pn_log_context(&session->log, "via", pn_str_z(pn_ip_format(via, ip)));
+    }
+}
+
+void ingress_session_start(struct ingress *ingress, struct stream *stream, bool starttls,
+                           const struct pn_endpoint *peer, const struct pn_ip *via)
 {
     struct session *session = PN_NEW(struct session);
     struct smtp_server_options options = {0};
     struct conf *conf = conf_ref(ingress->settings.conf);
-    char ip[PN_IP_CHARS];
 
     session->ingress = ingress;
     session->conf = conf;
     session->domains = domains_ref(ingress->settings.domains);
-    session->peer = stream->peer;
+    session->peer = *peer;
     session->started = ingress->deps.loop->now;
     session->since = session->started;
     session->unsent_since = PN_MONO_NEVER;
     session->timer.on_fire = on_timer;
-    pn_log_child(&session->log, ingress->deps.log);
-    pn_log_context(&session->log, "peer", pn_str_z(pn_ip_format(&session->peer.ip, ip)));
+    ingress_session_log_as(session, via);
     options.hostname = pn_str_z(conf->hostname);
     options.command_length = (size_t)conf->command_length;
     options.message_octets = conf->message_size_octets;
     options.normalise_newlines = conf->bare_newline == CONF_BARE_NORMALISE;
     options.starttls = starttls;
+    options.xclient = ingress_xclient_allowed(conf, &peer->ip);
     session->server = smtp_server_new(&options);
     stream_adopt(session, stream);
     DL_APPEND(ingress->sessions, session);
@@ -328,6 +341,7 @@ static void session_free(struct session *session)
     domains_unref(&session->domains);
     conf_unref(&session->conf);
     free(session->helo);
+    free(session->login);
     free(session->tls);
     free(session);
     if (ingress->state == INGRESS_STOPPING && ingress->session_count == 0) {
@@ -382,8 +396,10 @@ static bool handshake(struct session *session)
     pn_assert(tls);
     snprintf(text, sizeof text, "%s %s", tls->version, tls->cipher);
     session->tls = pn_strdup(text);
-    free(session->helo);
-    session->helo = NULL;
+    if (!(session->told & SMTP_XCLIENT_HELO)) {
+        free(session->helo);
+        session->helo = NULL;
+    }
     smtp_server_secured(session->server);
     stats_count(session->ingress->deps.counters, STATS_TLS_SESSIONS, 1);
     pn_log_say(&session->log, PN_EV_TLS_STARTED, "%s", text);

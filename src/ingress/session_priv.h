@@ -8,6 +8,7 @@
 #include "postern/ingress/ingress.h"
 #include "postern/mail/header.h"
 #include "postern/smtp/server.h"
+#include "postern/smtp/xclient.h"
 
 struct session;
 struct transaction;
@@ -29,8 +30,17 @@ struct ingress {
     struct transaction *spare; /* used transactions, so that a mail costs no allocation */
     size_t spare_count;
     struct late *late;     /* sessions to targets that may still say 2xx: see pass.c */
+    struct front *fronts;  /* connections of which a load balancer has to tell whose they are */
     struct pn_buf scratch; /* for the length of one call */
 };
+
+/* Takes a stream whose client is known. via: who told so, or NULL. */
+void ingress_admit(struct ingress *ingress, struct stream *stream, size_t listener,
+                   const struct pn_endpoint *peer, const struct pn_ip *via);
+
+/* A connection to a listener with proxy_protocol: waits for the header, then admits it. */
+void ingress_front_start(struct ingress *ingress, struct stream *stream, size_t listener);
+void ingress_front_drop_all(struct ingress *ingress);
 
 void ingress_defer(struct ingress *ingress); /* the task runs before this turn ends */
 
@@ -257,11 +267,13 @@ struct session {
     struct transaction *transaction;
 
     bool extended;  /* EHLO was said */
+    unsigned told;  /* enum smtp_xclient_attribute: a front end did */
     bool sign_told; /* that the client is a target of a domain */
     bool loop_told; /* that it gives us mail for the domain that it is the target of */
     char *helo;
-    char *tls;  /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or NULL */
-    char *name; /* the client's name in the DNS, NULL until it is confirmed */
+    char *login; /* as told, or NULL */
+    char *tls;   /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or NULL */
+    char *name;  /* the client's name in the DNS, NULL until it is confirmed */
     char *name_candidate;
     struct resolver_query query;
 
@@ -275,7 +287,8 @@ struct session {
 };
 
 /* Makes a session of a stream, greets, and steps. */
-void ingress_session_start(struct ingress *ingress, struct stream *stream, bool starttls);
+void ingress_session_start(struct ingress *ingress, struct stream *stream, bool starttls,
+                           const struct pn_endpoint *peer, const struct pn_ip *via);
 /* Moves the session as far as it can go now; may free it. One call too many does nothing. */
 void ingress_session_step(struct session *session);
 void ingress_session_enter(struct session *session, enum session_state state);
@@ -288,7 +301,14 @@ void ingress_session_dismiss(struct session *session, const char *ending, const 
 
 /* Looks up the client's name; the answer waits in session->name. */
 void ingress_session_name_ask(struct session *session);
+/* Forgets it, and the question too. */
 void ingress_session_name_stop(struct session *session);
+/* The log's lines from now on: of this client, as `via` has told it (NULL: nobody has). */
+void ingress_session_log_as(struct session *session, const struct pn_ip *via);
+
+/* XCLIENT: the session begins again, as that of the client that the front end names. */
+void ingress_xclient_take(struct session *session, const struct smtp_event *event);
+bool ingress_xclient_allowed(const struct conf *conf, const struct pn_ip *client);
 
 /* Answers an event, or begins what will. */
 void ingress_command_decide(struct session *session, const struct smtp_event *event);

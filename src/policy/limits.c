@@ -113,17 +113,14 @@ static bool is_unlimited(const struct policy_limits *limits, const struct pn_ip 
 }
 
 /* Under the lock. */
-static enum policy_session session_count(struct policy_limits *limits,
+static enum policy_session network_count(struct policy_limits *limits,
                                          const struct pn_ip *client)
 {
     struct pn_net net = pn_net_of(client, V4_BITS, V6_BITS);
-    struct network *network;
+    struct network *network = network_find(limits, &net);
 
-    if (atomic_load(&limits->sessions) >= limits->sessions_max) {
-        return POLICY_SESSION_TOTAL;
-    }
-    network = network_find(limits, &net);
-    if (network && network->sessions >= limits->per_network && !is_unlimited(limits, client)) {
+    if (network && network->sessions >= limits->per_network &&
+        client->family != PN_FAMILY_NONE && !is_unlimited(limits, client)) {
         return POLICY_SESSION_NETWORK;
     }
     if (!network) {
@@ -132,8 +129,23 @@ static enum policy_session session_count(struct policy_limits *limits,
         HASH_ADD(hh, limits->networks, net, sizeof network->net, network);
     }
     network->sessions++;
-    atomic_fetch_add(&limits->sessions, 1);
     return POLICY_SESSION_OK;
+}
+
+/* Under the lock. Returns what is to be freed outside it, or NULL. */
+static struct network *network_discount(struct policy_limits *limits,
+                                        const struct pn_ip *client)
+{
+    struct pn_net net = pn_net_of(client, V4_BITS, V6_BITS);
+    struct network *network = network_find(limits, &net);
+
+    pn_assert(network && network->sessions > 0);
+    network->sessions--;
+    if (network->sessions > 0) {
+        return NULL;
+    }
+    HASH_DEL(limits->networks, network);
+    return network;
 }
 
 enum policy_session policy_session_take(struct policy_limits *limits,
@@ -142,28 +154,43 @@ enum policy_session policy_session_take(struct policy_limits *limits,
     enum policy_session result;
 
     pthread_mutex_lock(&limits->lock);
-    result = session_count(limits, client);
+    if (atomic_load(&limits->sessions) >= limits->sessions_max) {
+        result = POLICY_SESSION_TOTAL;
+    } else {
+        result = network_count(limits, client);
+    }
+    if (result == POLICY_SESSION_OK) {
+        atomic_fetch_add(&limits->sessions, 1);
+    }
     pthread_mutex_unlock(&limits->lock);
+    return result;
+}
+
+enum policy_session policy_session_move(struct policy_limits *limits, const struct pn_ip *from,
+                                        const struct pn_ip *to)
+{
+    struct network *empty = NULL;
+    enum policy_session result;
+
+    pthread_mutex_lock(&limits->lock);
+    result = network_count(limits, to);
+    if (result == POLICY_SESSION_OK) {
+        empty = network_discount(limits, from);
+    }
+    pthread_mutex_unlock(&limits->lock);
+    free(empty);
     return result;
 }
 
 void policy_session_give(struct policy_limits *limits, const struct pn_ip *client)
 {
-    struct pn_net net = pn_net_of(client, V4_BITS, V6_BITS);
-    struct network *network;
+    struct network *empty;
 
     pthread_mutex_lock(&limits->lock);
-    network = network_find(limits, &net);
-    pn_assert(network && network->sessions > 0);
-    network->sessions--;
+    empty = network_discount(limits, client);
     atomic_fetch_sub(&limits->sessions, 1);
-    if (network->sessions > 0) {
-        network = NULL;
-    } else {
-        HASH_DEL(limits->networks, network);
-    }
     pthread_mutex_unlock(&limits->lock);
-    free(network);
+    free(empty);
 }
 
 uint64_t policy_sessions(const struct policy_limits *limits)

@@ -149,6 +149,15 @@ bool smtp_command_starttls(struct pn_str args, struct smtp_facts *facts, struct 
     return smtp_command_bare(args, facts, out);
 }
 
+bool smtp_command_xclient(struct pn_str args, struct smtp_facts *facts, struct smtp_event *out)
+{
+    if (!facts->xclient) {
+        return refuse(out, 550, "5.7.0", "You may not speak for others");
+    }
+    out->name = pn_str_trim(args);
+    return out->name.len > 0 || refuse(out, 501, "5.5.4", "XCLIENT takes attributes");
+}
+
 bool smtp_command_any(struct pn_str args, struct smtp_facts *facts, struct smtp_event *out)
 {
     (void)args;

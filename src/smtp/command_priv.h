@@ -14,6 +14,7 @@ struct smtp_facts {
     uint64_t message_octets; /* the limit that SIZE announces */
     bool starttls;           /* it is offered */
     bool secured;            /* TLS is on */
+    bool xclient;            /* it is offered */
     bool utf8;               /* the last MAIL said SMTPUTF8 */
     uint64_t chunk_octets;   /* of the last BDAT */
     bool chunk_last;         /* which said LAST */
@@ -29,6 +30,7 @@ smtp_command_fn smtp_command_rcpt;
 smtp_command_fn smtp_command_bdat;
 smtp_command_fn smtp_command_etrn;
 smtp_command_fn smtp_command_starttls;
+smtp_command_fn smtp_command_xclient;
 smtp_command_fn smtp_command_bare; /* takes no arguments */
 smtp_command_fn smtp_command_any;  /* takes whatever comes */
 

@@ -19,6 +19,7 @@
 #include "postern/base/mem.h"
 #include "postern/smtp/body.h"
 #include "postern/smtp/line.h"
+#include "postern/smtp/xclient.h"
 
 #define OUTPUT_MAX 65536
 /* The longest reply: each character a line of its own. EHLO's answer is shorter. */
@@ -72,6 +73,7 @@ static const struct verb verbs[] = {
     {"EXPN", COMMANDS, SAME, SAME, SMTP_EV_VRFY, smtp_command_any},
     {"ETRN", READY, SAME, SAME, SMTP_EV_ETRN, smtp_command_etrn},
     {"STARTTLS", READY, TLS, SAME, SMTP_EV_STARTTLS, smtp_command_starttls},
+    {"XCLIENT", GREETED | READY, GREETED, SAME, SMTP_EV_XCLIENT, smtp_command_xclient},
     {"QUIT", COMMANDS, CLOSED, CLOSED, SMTP_EV_QUIT, smtp_command_bare},
 };
 
@@ -105,7 +107,8 @@ struct smtp_server *smtp_server_new(const struct smtp_server_options *options)
     server->state = NEW;
     server->facts = (struct smtp_facts){.message_octets = options->message_octets,
                                         .starttls = options->starttls,
-                                        .secured = options->secured};
+                                        .secured = options->secured,
+                                        .xclient = options->xclient};
     server->hostname = options->hostname;
     server->mend = options->normalise_newlines;
     smtp_line_init(&server->line, options->command_length);
@@ -138,15 +141,22 @@ static void write_hello(struct smtp_server *server, bool extended)
     if (!extended) {
         result = pn_buf_printf(&server->output, "250 %.*s\r\n", PN_FMT(server->hostname));
     } else {
-        result = pn_buf_printf(&server->output,
-                               "250-%.*s\r\n250-PIPELINING\r\n250-SIZE %llu\r\n"
-                               "250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-DSN\r\n"
-                               "250-ENHANCEDSTATUSCODES\r\n%s250-ETRN\r\n250 HELP\r\n",
-                               PN_FMT(server->hostname),
-                               (unsigned long long)server->facts.message_octets,
-                               starttls ? "250-STARTTLS\r\n" : "");
+        result = pn_buf_printf(
+            &server->output,
+            "250-%.*s\r\n250-PIPELINING\r\n250-SIZE %llu\r\n"
+            "250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-DSN\r\n"
+            "250-ENHANCEDSTATUSCODES\r\n%s%s250-ETRN\r\n250 HELP\r\n",
+            PN_FMT(server->hostname), (unsigned long long)server->facts.message_octets,
+            starttls ? "250-STARTTLS\r\n" : "",
+            server->facts.xclient ? "250-XCLIENT " SMTP_XCLIENT_NAMES "\r\n" : "");
     }
     pn_assert(result == 0);
+}
+
+static void write_greeting(struct smtp_server *server)
+{
+    pn_assert(pn_buf_printf(&server->output, "220 %.*s ESMTP Postern\r\n",
+                            PN_FMT(server->hostname)) == 0);
 }
 
 void smtp_server_greet(struct smtp_server *server, const struct smtp_reply *reply)
@@ -157,8 +167,7 @@ void smtp_server_greet(struct smtp_server *server, const struct smtp_reply *repl
         return;
     }
     server->state = GREETED;
-    pn_assert(pn_buf_printf(&server->output, "220 %.*s ESMTP Postern\r\n",
-                            PN_FMT(server->hostname)) == 0);
+    write_greeting(server);
 }
 
 static void finish_eating(struct smtp_server *server)
@@ -391,6 +400,8 @@ void smtp_server_reply(struct smtp_server *server, const struct smtp_reply *repl
     }
     if (verb->kind == SMTP_EV_HELO && reply->code == 250) {
         write_hello(server, verb->parse == smtp_command_ehlo);
+    } else if (verb->kind == SMTP_EV_XCLIENT && reply->code == 220) {
+        write_greeting(server);
     } else if (next != CHUNK) { /* The answer to a chunk follows its octets. */
         write_reply(server, reply);
     }
@@ -411,6 +422,11 @@ void smtp_server_secured(struct smtp_server *server)
     server->state = GREETED;
     server->facts.secured = true;
     smtp_line_clear(&server->line);
+}
+
+void smtp_server_offer_xclient(struct smtp_server *server, bool offered)
+{
+    server->facts.xclient = offered;
 }
 
 struct pn_buf *smtp_server_output(struct smtp_server *server)

@@ -411,6 +411,9 @@ int spool_message_encode(const struct spool_message_record *record, struct pn_bu
     out_number(&out, record->day, 4);
     out_places(&out, &record->jobs);
     out_places(&out, &record->parked);
+    if (envelope->login.len > 0) {
+        out_str(&out, envelope->login);
+    }
     return out_end(&out);
 }
 
@@ -440,6 +443,9 @@ bool spool_message_decode(struct pn_str value, struct spool_message_record *reco
     record->day = (uint32_t)in_number(&in, 4);
     in_places(&in, &record->jobs);
     in_places(&in, &record->parked);
+    if (in.rest.len > 0) { /* older records have none, and few newer ones do */
+        envelope->login = in_str(&in);
+    }
     return in_end(&in) && envelope->chunks == spool_chunks_of(envelope->size_octets);
 }
 

@@ -37,6 +37,7 @@ struct mail_envelope {
     struct pn_str sender;      /* "" for the null sender */
     struct pn_str helo;        /* what the client called itself */
     struct pn_str client_name; /* its name in the DNS, or "" */
+    struct pn_str login;       /* who it is by authentication, as a front end said, or "" */
     struct pn_endpoint client;
     struct pn_str protocol; /* "ESMTP", "ESMTPS", "UTF8SMTPS", … (RFC 3848, RFC 6531) */
     struct pn_str tls;      /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or "" */

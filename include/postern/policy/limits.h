@@ -21,10 +21,14 @@ void policy_limits_free(struct policy_limits **limits); /* asserts that nothing 
 void policy_limits_set(struct policy_limits *limits, const struct conf *conf);
 
 enum policy_session { POLICY_SESSION_OK, POLICY_SESSION_TOTAL, POLICY_SESSION_NETWORK };
-/* Counts a session of this client in, or says which limit is reached. */
+/* Counts a session of this client in, or says which limit is reached. A client without an
+ * address (family NONE) is in no network. */
 enum policy_session policy_session_take(struct policy_limits *limits,
                                         const struct pn_ip *client);
 void policy_session_give(struct policy_limits *limits, const struct pn_ip *client);
+/* A session's client turns out to be another. What was taken stays taken unless it is OK. */
+enum policy_session policy_session_move(struct policy_limits *limits, const struct pn_ip *from,
+                                        const struct pn_ip *to);
 uint64_t policy_sessions(const struct policy_limits *limits);
 
 /* Memory for message text. False: not now. */

@@ -21,6 +21,7 @@ enum smtp_event_kind {
     SMTP_EV_HELP,
     SMTP_EV_VRFY,     /* VRFY and EXPN */
     SMTP_EV_ETRN,     /* name: the argument */
+    SMTP_EV_XCLIENT,  /* name: the arguments; a 220 is written as the greeting it is */
     SMTP_EV_STARTTLS, /* a 220 ends this server's use until smtp_server_secured */
     SMTP_EV_QUIT,
     SMTP_EV_ERROR,    /* the client broke a rule: answer with `reply`, and count it */
@@ -29,7 +30,7 @@ enum smtp_event_kind {
 
 struct smtp_event {
     enum smtp_event_kind kind;
-    struct pn_str name;          /* HELO, ETRN */
+    struct pn_str name;          /* HELO, ETRN, XCLIENT */
     bool extended;               /* HELO: it was EHLO or LHLO */
     struct mail_address address; /* MAIL, RCPT */
     bool size_known;             /* MAIL: SIZE was said */

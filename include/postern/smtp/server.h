@@ -43,6 +43,7 @@ struct smtp_server_options {
     bool normalise_newlines; /* bare CR or LF become CR LF instead of refused */
     bool starttls;           /* offer it */
     bool secured;            /* TLS is on already */
+    bool xclient;            /* offer XCLIENT: the client is a front end of ours */
 };
 
 /* options are copied (hostname borrowed). */
@@ -66,6 +67,9 @@ void smtp_server_say(struct smtp_server *server, const struct smtp_reply *reply)
 
 /* TLS is on: everything said before is forgotten; the client must say EHLO again. */
 void smtp_server_secured(struct smtp_server *server);
+
+/* From now on XCLIENT is offered, or not: the client has become another. */
+void smtp_server_offer_xclient(struct smtp_server *server, bool offered);
 
 /* The bytes to send; the caller consumes what the peer has taken. */
 struct pn_buf *smtp_server_output(struct smtp_server *server);

@@ -595,6 +595,11 @@ void world_stop(struct world *world)
 
 struct client *world_connect(struct world *world, const char *ip)
 {
+    return world_connect_at(world, ip, 0);
+}
+
+struct client *world_connect_at(struct world *world, const char *ip, size_t listener)
+{
     struct client *client = PN_NEW(struct client);
     struct client **last = &world->clients;
 
@@ -610,7 +615,7 @@ struct client *world_connect(struct world *world, const char *ip)
         last = &(*last)->next;
     }
     *last = client;
-    ingress_accept(world->ingress, &client->port, 0);
+    ingress_accept(world->ingress, &client->port, listener);
     world_run(world);
     return client;
 }

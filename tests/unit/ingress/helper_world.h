@@ -91,6 +91,8 @@ void world_set_free(struct world *world, uint64_t free_octets);
 void world_stop(struct world *world); /* asks the ingress to */
 
 struct client *world_connect(struct world *world, const char *ip);
+/* To another listener than the first. */
+struct client *world_connect_at(struct world *world, const char *ip, size_t listener);
 /* Without running the world. */
 void client_write(struct client *client, struct pn_str text);
 /* Sends, runs, and returns what came back, shortened: "250 2.1.0; 550 5.7.1; closed". */

@@ -182,12 +182,37 @@ static void test_threads_do_not_lose_a_count(void **state)
     policy_limits_free(&limits);
 }
 
+static void test_a_session_becomes_another_clients(void **state)
+{
+    struct conf conf = conf_with(4, 2, 0);
+    struct policy_limits *limits = policy_limits_new(&conf);
+    struct pn_ip front = ip("192.0.2.80"), client = ip("203.0.113.7");
+    struct pn_ip nobody = {.family = PN_FAMILY_NONE};
+
+    (void)state;
+    assert_int_equal(policy_session_take(limits, &front), POLICY_SESSION_OK);
+    assert_int_equal(policy_session_take(limits, &front), POLICY_SESSION_OK);
+    assert_int_equal(policy_session_move(limits, &front, &client), POLICY_SESSION_OK);
+    assert_int_equal(policy_session_move(limits, &front, &client), POLICY_SESSION_OK);
+    assert_int_equal(policy_session_take(limits, &front), POLICY_SESSION_OK);
+    assert_int_equal(policy_session_move(limits, &front, &client), POLICY_SESSION_NETWORK);
+    assert_int_equal(policy_session_move(limits, &front, &nobody), POLICY_SESSION_OK);
+    assert_int_equal(policy_session_move(limits, &client, &nobody), POLICY_SESSION_OK);
+    assert_int_equal(policy_session_move(limits, &client, &nobody), POLICY_SESSION_OK);
+    assert_int_equal(policy_sessions(limits), 3);
+    for (size_t i = 0; i < 3; i++) {
+        policy_session_give(limits, &nobody);
+    }
+    policy_limits_free(&limits);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counts_sessions),
         cmocka_unit_test(test_a_place_that_was_given_back_is_free),
         cmocka_unit_test(test_a_reload_changes_the_limits_and_keeps_the_counts),
+        cmocka_unit_test(test_a_session_becomes_another_clients),
         cmocka_unit_test(test_bounds_memory),
         cmocka_unit_test(test_threads_do_not_lose_a_count),
     };

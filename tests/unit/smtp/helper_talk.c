@@ -19,7 +19,7 @@ static const char *const names[] = {
     [SMTP_EV_END] = "END",           [SMTP_EV_RSET] = "RSET",         [SMTP_EV_NOOP] = "NOOP",
     [SMTP_EV_HELP] = "HELP",         [SMTP_EV_VRFY] = "VRFY",         [SMTP_EV_ETRN] = "ETRN",
     [SMTP_EV_QUIT] = "QUIT",         [SMTP_EV_STARTTLS] = "STARTTLS", [SMTP_EV_ERROR] = "ERROR",
-    [SMTP_EV_STRANGER] = "STRANGER",
+    [SMTP_EV_STRANGER] = "STRANGER", [SMTP_EV_XCLIENT] = "XCLIENT",
 };
 
 void talk_init(struct talk *talk, const struct smtp_server_options *options)
@@ -86,7 +86,8 @@ static void say_event(struct talk *talk, const struct smtp_event *event)
 {
     say(talk, pn_buf_str(&talk->trace).len > 0 ? " " : "");
     say(talk, event->kind == SMTP_EV_HELO && event->extended ? "EHLO" : names[event->kind]);
-    if (event->kind == SMTP_EV_HELO || event->kind == SMTP_EV_ETRN) {
+    if (event->kind == SMTP_EV_HELO || event->kind == SMTP_EV_ETRN ||
+        event->kind == SMTP_EV_XCLIENT) {
         say(talk, "[");
         say_text(talk, event->name);
         say(talk, "]");
@@ -146,6 +147,7 @@ static void decide(const struct talk *talk, const struct smtp_event *event,
             smtp_reply_set(reply, 550, "5.6.11", "Bare newline");
         }
         break;
+    case SMTP_EV_XCLIENT:
     case SMTP_EV_STARTTLS:
         smtp_reply_set(reply, 220, "2.0.0", "Go on");
         break;

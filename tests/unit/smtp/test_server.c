@@ -83,7 +83,7 @@ static const struct row order_rows[] = {
 static const struct row line_rows[] = {
     {"an empty line", PN_STR("\r\n \r\n"), BAD " " BAD},
     {"unknown verbs",
-     PN_STR("LHLO c\r\nAUTH PLAIN\r\nXCLIENT\r\nXFORWARD\r\nEHLOO c\r\nEHL c\r\n"),
+     PN_STR("LHLO c\r\nAUTH PLAIN\r\nAUTH\r\nXFORWARD\r\nEHLOO c\r\nEHL c\r\n"),
      BAD " " BAD " " BAD " " BAD " " BAD " " BAD},
     {"a tab is no blank", PN_STR("EHLO\tc\r\nNOOP\r\n"), BAD " NOOP=250"},
     {"1.11 a bare LF", PN_STR(E "MAIL FROM:<a@b>\nRCPT TO:<c@d>\r\nNOOP\r\n"),
@@ -229,11 +229,27 @@ static const struct row param_rows[] = {
      HI " MAIL[a@b UTF8]=250 " ARGS},
 };
 
+/* Told to a server that offers XCLIENT. */
+static const struct row xclient_rows[] = {
+    {"XCLIENT begins again", PN_STR(E "XCLIENT NAME=c\r\n" M E M),
+     HI " XCLIENT[NAME=c]=220 " ORDER " " HI " " FROM},
+    {"before EHLO", PN_STR("xclient ADDR=1.2.3.4\r\n" E), "XCLIENT[ADDR=1.2.3.4]=220 " HI},
+    {"twice", PN_STR("XCLIENT NAME=c\r\nXCLIENT NAME=d\r\n"),
+     "XCLIENT[NAME=c]=220 XCLIENT[NAME=d]=220"},
+    {"in a transaction", PN_STR(E M "XCLIENT NAME=c\r\n" R "XCLIENT NAME=c\r\n"),
+     HI " " FROM " " ORDER " " TO " " ORDER},
+    {"in part of its name", PN_STR(E "XCLIEN\r\nXCLIENTS a=b\r\n"), HI " " BAD " " BAD},
+    {"without attributes", PN_STR(E "XCLIENT\r\nXCLIENT  \r\n"), HI " " ARGS " " ARGS},
+};
+
 static void check(const struct row *row, size_t cut, size_t others, struct pn_buf *output)
 {
+    bool front_end = row >= xclient_rows && row < xclient_rows + PN_COUNT(xclient_rows);
+    struct smtp_server_options with = options;
     struct talk talk;
 
-    talk_init(&talk, &options);
+    with.xclient = front_end;
+    talk_init(&talk, &with);
     talk_run(&talk, row->input, cut, others);
     if (!pn_str_eq(pn_buf_str(&talk.trace), pn_str_z(row->want))) {
         fail_msg("%s, cut %zu/%zu:\n%.*s, not\n%s", row->name, cut, others,
@@ -285,6 +301,12 @@ static void test_params(void **state)
 {
     (void)state;
     check_rows(param_rows, PN_COUNT(param_rows));
+}
+
+static void test_xclient(void **state)
+{
+    (void)state;
+    check_rows(xclient_rows, PN_COUNT(xclient_rows));
 }
 
 /* FAULTS 3.24: a command without end ends the session. */
@@ -353,6 +375,37 @@ static void test_greeting_and_hello(void **state)
                   "250-ENHANCEDSTATUSCODES\r\n250-STARTTLS\r\n250-ETRN\r\n250 HELP\r\n");
     smtp_server_free(&server);
     assert_null(server);
+    smtp_server_free(&server);
+}
+
+static void test_xclient_is_offered(void **state)
+{
+    static const char hello[] =
+        "250-mx2.example.net\r\n250-PIPELINING\r\n250-SIZE 1000\r\n"
+        "250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250-DSN\r\n"
+        "250-ENHANCEDSTATUSCODES\r\n"
+        "250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\r\n"
+        "250-ETRN\r\n250 HELP\r\n";
+    struct smtp_server_options with = options;
+    struct smtp_server *server;
+
+    (void)state;
+    with.xclient = true;
+    server = smtp_server_new(&with);
+    smtp_server_greet(server, NULL);
+    pn_buf_clear(smtp_server_output(server));
+    assert_int_equal(ask(server, "EHLO c\r\n", 250, ""), SMTP_EV_HELO);
+    assert_output(server, hello);
+    assert_int_equal(ask(server, "XCLIENT NAME=c\r\n", 501, "5.5.4"), SMTP_EV_XCLIENT);
+    assert_output(server, "501 5.5.4 text\r\n");
+    assert_int_equal(ask(server, "XCLIENT NAME=c\r\n", 220, ""), SMTP_EV_XCLIENT);
+    assert_output(server, "220 mx2.example.net ESMTP Postern\r\n");
+    smtp_server_offer_xclient(server, false);
+    assert_int_equal(ask(server, "EHLO c\r\n", 250, ""), SMTP_EV_HELO);
+    assert_null(memmem(pn_buf_str(smtp_server_output(server)).ptr,
+                       pn_buf_str(smtp_server_output(server)).len, "XCLIENT", 7));
+    pn_buf_clear(smtp_server_output(server));
+    assert_int_equal(ask(server, "XCLIENT NAME=c\r\n", 550, "5.7.0"), SMTP_EV_ERROR);
     smtp_server_free(&server);
 }
 
@@ -453,6 +506,8 @@ int main(void)
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_params),
+        cmocka_unit_test(test_xclient),
+        cmocka_unit_test(test_xclient_is_offered),
         cmocka_unit_test(test_endless_command),
         cmocka_unit_test(test_greeting_and_hello),
         cmocka_unit_test(test_refusing_greeting),

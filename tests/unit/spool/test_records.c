@@ -48,11 +48,13 @@ static void test_messages_come_back(void **state)
     pn_buf_init(&value, STORE_VALUE_MAX);
     for (int round = 0; round < 2; round++) { /* a decoder's struct may be used again */
         pn_buf_clear(&value);
+        record.envelope.login = round == 0 ? PN_STR("joe") : PN_STR(""); /* seldom there */
         assert_int_equal(spool_message_encode(&record, &value), 0);
         assert_true(spool_message_decode(pn_buf_str(&value), &back));
         assert_true(pn_str_eq(back.envelope.sender, record.envelope.sender));
         assert_true(pn_str_eq(back.envelope.envid, record.envelope.envid));
         assert_true(pn_str_eq(back.envelope.tls, record.envelope.tls));
+        assert_true(pn_str_eq(back.envelope.login, record.envelope.login));
         assert_true(pn_ip_eq(&back.envelope.client.ip, &record.envelope.client.ip));
         assert_int_equal(back.envelope.client.port, 2525);
         assert_int_equal(back.envelope.arrival.ms, 1234567890123);
