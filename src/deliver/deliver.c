@@ -408,6 +408,8 @@ static void on_second(struct pn_timer *timer)
     deliver_share_second(deliver);
     take_doubts(deliver);
     deliver_parked_second(deliver);
+    deliver_dsn_second(deliver);
+    deliver_delay_second(deliver);
     loop_timer_after(deliver->deps.out->loop, timer, PN_SECONDS(1));
     deliver_soon(deliver);
 }
@@ -562,6 +564,7 @@ struct deliver *deliver_new(const struct deliver_deps *deps, struct conf *conf,
     memcpy(deliver->deps.worker_loops, deps->worker_loops,
            deps->worker_count * sizeof *deps->worker_loops);
     pn_log_child(&deliver->log, deps->log);
+    pn_rand_init(&deliver->rand, deps->seed);
     deliver->conf = conf_ref(conf);
     deliver->domains = domains_ref(domains);
     options = scheduler_options(deliver, conf);
@@ -645,6 +648,7 @@ void deliver_free(struct deliver **deliver)
         free_slot(d, slot);
     }
     deliver_share_drop(d);
+    deliver_dsn_drop(d);
     queue_free(&d->queue);
     free(d->deps.workers);
     free(d->deps.worker_loops);

@@ -10,6 +10,7 @@
 #include <uthash.h>
 
 #include "postern/deliver/deliver.h"
+#include "postern/mail/report.h"
 
 /* Jobs of one queue handed to a session at once. */
 #define DELIVER_JOBS_MAX 32
@@ -51,6 +52,7 @@ struct deliver_result {
     struct spool_message *message; /* owned; NULL: nothing was said about the job */
     enum deliver_fate *fates;      /* one for each recipient */
     struct pn_str *reasons; /* likewise: "peer said: 550 …"; "" for those that are done */
+    bool peer_reports;      /* the next hop was told what the sender wants to hear (DSN) */
     struct pn_arena arena;  /* where those texts are */
 };
 
@@ -92,6 +94,25 @@ void deliver_probes_drop(struct deliver *deliver);
 /* parked.c: called every second. */
 void deliver_parked_second(struct deliver *deliver);
 
+/* dsn.c: may the sender of such a message be told anything at all? domain may be NULL. */
+bool deliver_dsn_may(const struct conf_domain *domain, const struct mail_envelope *envelope);
+/* And does it want to hear this about this recipient? */
+bool deliver_dsn_wanted(const struct conf_domain *domain, const struct mail_envelope *envelope,
+                        const struct mail_recipient *recipient, enum mail_report_kind kind);
+/* One more report about the queue's mail; false: there were enough in this hour. */
+bool deliver_dsn_take(struct deliver *deliver, struct pn_str queue);
+/*
+ * Stores a report to the message's sender; id, host and now are filled in. All is copied.
+ * fn comes on a later turn; stored false: there will be none, and that is logged.
+ */
+typedef void deliver_dsn_fn(void *owner, bool stored);
+void deliver_dsn_send(struct deliver *deliver, const struct mail_report *report,
+                      deliver_dsn_fn *fn, void *owner);
+void deliver_dsn_second(struct deliver *deliver);
+void deliver_dsn_drop(struct deliver *deliver);
+/* delay.c: called every second. */
+void deliver_delay_second(struct deliver *deliver);
+
 /* A session that is open, as the main loop sees it. */
 struct deliver_slot {
     uint64_t id;
@@ -103,6 +124,7 @@ struct deliver_slot {
 
 struct deliver_probe;
 struct deliver_want;
+struct deliver_dsn_rate;
 
 struct deliver {
     struct deliver_deps deps;
@@ -131,6 +153,10 @@ struct deliver {
     void *stopped_owner;
     int64_t parked_again_ms; /* when parked recipients are looked through again */
     size_t pending;          /* requests to the spool that will be answered */
+    struct pn_rand rand;     /* of reports' ids */
+    struct deliver_dsn_rate *dsn_rates; /* uthash: reports in this hour, by queue */
+    int64_t delays_again_ms;            /* when senders are told again that mail waits */
+    size_t delays_under_way;
 };
 
 /* share.c: what others learn of delivery, and sessions that are shared with them. */

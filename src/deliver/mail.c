@@ -114,6 +114,8 @@ static void transaction(struct deliver_mail *mail)
         .owner = mail,
     };
     memset(mail->replies, 0, mail->mail.recipient_count * sizeof *mail->replies);
+    mail->result->peer_reports =
+        (out_session_capabilities(mail->session->out) & SMTP_CAP_DSN) != 0;
     if (mail->chunk > 0) {
         pn_buf_clear(&mail->text);
         pn_buf_clear(&mail->ahead);

@@ -25,6 +25,8 @@ struct verb_ask {
     struct spool_job_key keys[PLACES_MAX];
     size_t count;
     size_t changed;
+    struct pn_str queue; /* FORWARD: where to */
+    struct pn_str recipient;
 };
 
 static const struct pn_str held_by_operator = {"held by the operator", 20};
@@ -94,15 +96,32 @@ static bool change_job(struct verb_ask *ask, struct store_batch *batch,
     return true;
 }
 
-/* Parked recipients become a job again, or join the one that the queue has. */
+/* Those who join may be there already: an operator forwards a message twice. */
+static void join(struct spool_recipients *recipients,
+                 const struct spool_parked_recipient *recipient)
+{
+    for (size_t i = 0; i < recipients->count; i++) {
+        if (pn_str_eq(recipients->items[i].recipient.address, recipient->recipient.address)) {
+            return;
+        }
+    }
+    spool_recipients_add(recipients, recipient);
+}
+
+/* Parked recipients become a job of a queue again, or join the one that it has; or somebody
+ * else does in their place. */
 static void release_parked(struct verb_ask *ask, struct store_batch *batch,
                            const struct spool_job_key *parked_at)
 {
+    const struct spool_parked_recipient other = {
+        .recipient = {.address = ask->recipient, .notify = MAIL_NOTIFY_NEVER}};
+    bool forwards = ask->verb == SPOOL_FORWARD;
     struct spool *spool = ask->spool;
     struct spool_writer *writer = &spool->writer;
     struct spool_places *places = &writer->message.jobs;
-    size_t place = spool_places_find(places, parked_at->queue);
-    struct spool_job_key at = *parked_at;
+    struct spool_job_key at = {.queue = forwards ? ask->queue : parked_at->queue,
+                               .id = parked_at->id};
+    size_t place = spool_places_find(places, at.queue);
 
     writer->job.recipients.count = 0;
     if (place < places->count) {
@@ -112,12 +131,17 @@ static void release_parked(struct verb_ask *ask, struct store_batch *batch,
         }
         spool_places_remove(places, place);
     }
-    for (size_t i = 0; i < writer->parked.recipients.count; i++) {
+    for (size_t i = 0; i < writer->parked.recipients.count && !forwards; i++) {
         spool_recipients_add(&writer->job.recipients, &writer->parked.recipients.items[i]);
+    }
+    if (forwards) {
+        join(&writer->job.recipients, &other);
     }
     writer->job.job = writer->parked.job;
     writer->job.job.flags = 0;
-    writer->job.last_reply = writer->parked.last_reply;
+    /* What had waited too long is to be tried again, not to be too old once more. */
+    writer->job.job.arrival_ms = ask->scan.filter.now_ms;
+    writer->job.last_reply = forwards ? PN_STR("") : writer->parked.last_reply;
     at.due_ms = ask->scan.filter.now_ms;
     spool_places_add(places, at.queue, at.due_ms);
     spool_change_put_job(spool, batch, &at);
@@ -130,12 +154,14 @@ static bool change_parked(struct verb_ask *ask, struct store_batch *batch,
     struct spool_places *places = &spool->writer.message.parked;
     size_t place;
 
-    if ((ask->verb != SPOOL_RELEASE && ask->verb != SPOOL_DELETE) ||
+    bool moves = ask->verb == SPOOL_RELEASE || ask->verb == SPOOL_FORWARD;
+
+    if ((!moves && ask->verb != SPOOL_DELETE) ||
         spool_change_find_parked(spool, batch, at->queue, &at->id) != SPOOL_FOUND ||
         spool_change_find_message(spool, batch, &at->id) != SPOOL_FOUND) {
         return false;
     }
-    if (ask->verb == SPOOL_RELEASE) {
+    if (moves) {
         release_parked(ask, batch, at);
     }
     spool_change_drop_parked(spool, batch, at->queue, &at->id);
@@ -202,22 +228,90 @@ static void on_scanned(struct store_read *read)
     store_submit(ask->spool->store, &ask->write);
 }
 
-void spool_apply(struct spool *spool, struct loop *loop, enum spool_verb verb,
-                 const struct spool_filter *filter, struct pn_str after, spool_verb_fn *fn,
-                 void *owner)
+static void start(struct spool *spool, struct loop *loop, struct verb_ask *ask,
+                  const struct spool_filter *filter, struct pn_str after)
 {
-    struct verb_ask *ask = PN_NEW(struct verb_ask);
-
     ask->spool = spool;
-    ask->verb = verb;
-    ask->fn = fn;
-    ask->owner = owner;
     ask->scan.limit = PLACES_MAX;
-    pn_arena_init(&ask->arena, ARENA_OCTETS);
     pn_buf_init(&ask->scan.next, 2 * SPOOL_KEY_MAX);
     spool_filter_copy(&ask->scan.filter, filter, &ask->arena);
     pn_assert(pn_arena_copy(&ask->arena, pn_str_sub(after, 0, 2 * SPOOL_KEY_MAX),
                             &ask->scan.after) == 0);
     ask->read = (struct store_read){.run = run_scan, .on_done = on_scanned, .loop = loop};
     store_ask(spool->store, &ask->read);
+}
+
+static struct verb_ask *ask_new(enum spool_verb verb, spool_verb_fn *fn, void *owner)
+{
+    struct verb_ask *ask = PN_NEW(struct verb_ask);
+
+    ask->verb = verb;
+    ask->fn = fn;
+    ask->owner = owner;
+    pn_arena_init(&ask->arena, ARENA_OCTETS);
+    return ask;
+}
+
+void spool_apply(struct spool *spool, struct loop *loop, enum spool_verb verb,
+                 const struct spool_filter *filter, struct pn_str after, spool_verb_fn *fn,
+                 void *owner)
+{
+    pn_assert(verb != SPOOL_FORWARD);
+    start(spool, loop, ask_new(verb, fn, owner), filter, after);
+}
+
+void spool_forward(struct spool *spool, struct loop *loop, const struct spool_filter *filter,
+                   struct pn_str after, struct pn_str queue, struct pn_str recipient,
+                   spool_verb_fn *fn, void *owner)
+{
+    struct verb_ask *ask = ask_new(SPOOL_FORWARD, fn, owner);
+
+    pn_assert(filter->parked && queue.len > 0 && queue.len <= SPOOL_QUEUE_NAME_MAX);
+    pn_assert(pn_arena_copy(&ask->arena, queue, &ask->queue) == 0 &&
+              pn_arena_copy(&ask->arena, recipient, &ask->recipient) == 0);
+    start(spool, loop, ask, filter, after);
+}
+
+/* ---- flags ------------------------------------------------------------------------------- */
+
+struct mark {
+    struct spool *spool;
+    struct store_write write;
+    struct pn_id id;
+    unsigned flags;
+    spool_done_fn *fn;
+    void *owner;
+};
+
+static void apply_mark(struct store_write *write, struct store_batch *batch)
+{
+    struct mark *mark = PN_CONTAINER(write, struct mark, write);
+
+    if (spool_change_find_message(mark->spool, batch, &mark->id) == SPOOL_FOUND) {
+        mark->spool->writer.message.envelope.flags |= mark->flags;
+        spool_change_keep_message(mark->spool, batch, &mark->id);
+    }
+}
+
+static void on_marked(struct store_write *write)
+{
+    struct mark *mark = PN_CONTAINER(write, struct mark, write);
+
+    mark->fn(mark->owner);
+    free(mark);
+}
+
+void spool_mark(struct spool *spool, struct loop *loop, const struct pn_id *id, unsigned flags,
+                spool_done_fn *fn, void *owner)
+{
+    struct mark *mark = PN_NEW(struct mark);
+
+    mark->spool = spool;
+    mark->id = *id;
+    mark->flags = flags;
+    mark->fn = fn;
+    mark->owner = owner;
+    mark->write = (struct store_write){
+        .apply = apply_mark, .on_done = on_marked, .loop = loop, .must = true, .lazy = true};
+    store_submit(spool->store, &mark->write);
 }

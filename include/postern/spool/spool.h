@@ -239,12 +239,26 @@ enum spool_verb {
     SPOOL_RELEASE, /* a held job, or parked recipients, are due now */
     SPOOL_RETRY,   /* due now */
     SPOOL_DELETE,  /* gone, without a report */
+    SPOOL_FORWARD, /* spool_forward's own */
 };
 /* changed: how many jobs or parked entries it was done to; fewer than filtered is no error. */
 typedef void spool_verb_fn(void *owner, int status, size_t changed, struct pn_str next);
 void spool_apply(struct spool *spool, struct loop *loop, enum spool_verb verb,
                  const struct spool_filter *filter, struct pn_str after, spool_verb_fn *fn,
                  void *owner);
+
+/*
+ * Parked entries (filter->parked must be set) become jobs of `queue` for one other recipient,
+ * due now, each in one batch. Nobody is told what becomes of those: NOTIFY=NEVER.
+ */
+void spool_forward(struct spool *spool, struct loop *loop, const struct spool_filter *filter,
+                   struct pn_str after, struct pn_str queue, struct pn_str recipient,
+                   spool_verb_fn *fn, void *owner);
+
+/* Adds flags (enum mail_flags) to a message's envelope; done when that is durable, or the
+ * message is gone. Never fails: it waits until the store works. */
+void spool_mark(struct spool *spool, struct loop *loop, const struct pn_id *id, unsigned flags,
+                spool_done_fn *fn, void *owner);
 
 /*
  * Everything about one message: its jobs and parked recipients, as rows of a listing.

@@ -251,6 +251,73 @@ static void test_releases_what_is_parked(void **state)
     assert_string_equal(world_counts(world, "r"), "3/30/0");
 }
 
+static size_t forward(struct world *world, const char *queue, const char *recipient)
+{
+    const struct spool_filter filter = {.parked = true, .now_ms = 50};
+    struct answer answer = {.status = 1};
+
+    spool_forward(world->spool, &world->loop.port, &filter, PN_STR(""), pn_str_z(queue),
+                  pn_str_z(recipient), on_verb, &answer);
+    world_run(world);
+    assert_int_equal(answer.status, 0);
+    return answer.changed;
+}
+
+static void test_forwards_what_is_parked(void **state)
+{
+    struct world *world = *state;
+    struct spool_message *message;
+
+    world_store(world, 1, 10, ONE, 5);
+    world_settle(world, 1, "q", 5, NULL, 0, "a@q");
+    assert_int_equal(forward(world, "s", "me@s"), 1);
+    assert_string_equal(world_counts(world, "q"), "");
+    assert_string_equal(world_counts(world, "s"), "1/10/0");
+    message = world_message(world, 1, "s", 50);
+    assert_int_equal(message->status, 0);
+    assert_int_equal(message->recipient_count, 1);
+    assert_true(pn_str_eq(message->recipients[0].address, PN_STR("me@s")));
+    assert_int_equal(message->recipients[0].notify, MAIL_NOTIFY_NEVER);
+    assert_int_equal(message->job.arrival_ms, 50);
+    spool_message_free(&message);
+    assert_int_equal(forward(world, "s", "me@s"), 0);
+    world_settle(world, 1, "s", 50, NULL, 0, NULL);
+    assert_string_equal(world_records(world), "");
+}
+
+/* Where the queue has a job of the message it is joined, and nobody is in it twice. */
+static void test_forwards_into_a_job(void **state)
+{
+    struct world *world = *state;
+    struct spool_message *message;
+
+    world_store(world, 1, 10, TWO, 5);
+    world_settle(world, 1, "r", 5, NULL, 0, "a@r");
+    assert_int_equal(forward(world, "q", "b@q"), 1);
+    assert_string_equal(world_counts(world, "r"), "");
+    message = world_message(world, 1, "q", 50);
+    assert_int_equal(message->recipient_count, 2);
+    spool_message_free(&message);
+}
+
+static void test_marks(void **state)
+{
+    struct world *world = *state;
+    const struct pn_id id = world_id(1), other = world_id(2);
+    struct spool_message *message;
+
+    world_store(world, 1, 10, ONE, 5);
+    spool_mark(world->spool, &world->loop.port, &id, MAIL_WARNED, (spool_done_fn *)free, NULL);
+    spool_mark(world->spool, &world->loop.port, &other, MAIL_WARNED, (spool_done_fn *)free,
+               NULL);
+    world_run(world);
+    message = world_message(world, 1, "q", 5);
+    assert_int_equal(message->envelope.flags & MAIL_WARNED, MAIL_WARNED);
+    spool_message_free(&message);
+    assert_int_equal(world_load(world, 1, "q", 5, 10), 0);
+    assert_int_equal(world_load(world, 2, "q", 5, 10), PN_ENOENT);
+}
+
 /* A delivery that ends between an operator's look and the verb is not undone. */
 static void test_a_verb_looks_again(void **state)
 {
@@ -296,6 +363,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retries, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deletes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_releases_what_is_parked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_forwards_what_is_parked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_forwards_into_a_job, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_marks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_verb_looks_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_failed_verb_says_so, set_up, tear_down),
     };
