@@ -23,6 +23,7 @@
 #include "postern/port/stream.h"
 #include "postern/port/tls.h"
 #include "postern/smtp/client.h"
+#include "postern/stats/counters.h"
 
 struct out_board;
 struct out_logins;
@@ -34,7 +35,8 @@ struct out_deps {
     struct loop *loop;
     struct network *network;
     struct resolver *resolver;
-    struct tls_context *tls; /* a client's context */
+    struct tls_clients *tls;         /* NULL: no TLS */
+    struct stats_counters *counters; /* or NULL */
     const struct pn_log *log;
     const struct pn_endpoint *own; /* what we listen on: never connected to */
     size_t own_count;
@@ -164,6 +166,9 @@ unsigned out_session_capabilities(const struct out_session *session);
 uint64_t out_session_size_limit(const struct out_session *session);
 struct pn_str out_session_ehlo_lines(const struct out_session *session);
 const struct stream_tls *out_session_tls(const struct out_session *session); /* or NULL */
+/* "TLSv1.3, TLSA 3 1 1 (TLSA records of …)", "in clear: STARTTLS is not offered (…)": what was
+ * settled for the session, and why; "" before. */
+const char *out_session_tls_why(const struct out_session *session);
 unsigned out_session_quirks(const struct out_session *session); /* enum smtp_quirk */
 unsigned out_session_window(const struct out_session *session); /* mails under way, at most */
 /* "mail.example.org[192.0.2.1]:25", for logs and reports; "" before a connection. */
