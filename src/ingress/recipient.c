@@ -212,6 +212,8 @@ static const struct conf_domain *judge(struct session *session, const struct smt
         return NULL;
     }
     if (is_deferred(session, domain, &entry, event)) {
+        /* Is it? Its clients may come here because it is not; nobody else would find out. */
+        out_board_doubt(session->ingress->deps.board, pn_str_z(domain->destination));
         stats_count(session->ingress->deps.counters, STATS_DEFERRED_TO_PRIMARY, 1);
         smtp_reply_set(out, 451, "4.3.0", "the domain's own mail exchanger is up, use that");
         return NULL;

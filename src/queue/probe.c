@@ -19,6 +19,7 @@
 #include "queue_priv.h"
 
 #define SLACK_US 2000
+#define DOUBT_MS PN_SECONDS(10) /* clients raise doubts as often as they like */
 
 /*
  * DOWN begins. Who falls back without one delivery was never back, so the outage goes on
@@ -175,7 +176,7 @@ void queue_doubt(struct queue *queue, struct pn_str destination, int64_t now_ms)
     HASH_FIND(hh, queue->dests, destination.ptr, (unsigned)destination.len, dest);
     if (dest && dest->lanes && queue_dest_is_open(dest) && dest->ready == 0 && !dest->probing &&
         !pn_heap_has(&dest->probe_node)) {
-        int64_t at_ms = dest->probe_started_ms + PN_SECONDS(1);
+        int64_t at_ms = dest->probe_started_ms + DOUBT_MS;
 
         queue_probe_want(queue, dest, at_ms > now_ms ? at_ms : now_ms);
     }

@@ -491,6 +491,20 @@ static void test_hold_in_flight(void **state)
     assert_int_equal(sim_duplicates(sim), 0);
 }
 
+/* Told to be tried now while it is on its way: it is, and is not delivered again. */
+static void test_retry_in_flight(void **state)
+{
+    struct sim *sim = *state;
+
+    sim_server(sim, HOST)->delays_ms[SIM_DOT] = 5000;
+    sim_submit(sim, "a@here.example", "b@example.net");
+    sim_run(sim, PN_SECONDS(2));
+    sim_verb(sim, SPOOL_RETRY, "example.net");
+    sim_settle(sim, PN_MINUTES(10), true);
+    assert_int_equal(sim_server(sim, HOST)->messages, 1);
+    assert_int_equal(sim_duplicates(sim), 0);
+}
+
 static const char *pick_bad_or_later(void *owner, struct sim_server *server, enum sim_verb verb,
                                      struct pn_str arg)
 {
@@ -579,6 +593,7 @@ int main(void)
         TEST(test_shared_primary),
         TEST(test_held),
         TEST(test_hold_in_flight),
+        TEST(test_retry_in_flight),
         TEST(test_release_into_flight),
         TEST(test_capabilities),
     };
