@@ -14,6 +14,7 @@
 
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
+#include "postern/route/choose.h"
 
 void deliver_order_free(struct deliver_order *order)
 {
@@ -69,9 +70,11 @@ void deliver_soon(struct deliver *deliver)
     }
 }
 
-const struct conf_domain *deliver_domain(const struct deliver *deliver, struct pn_str queue)
+const struct conf_domain *deliver_domain(struct deliver *deliver, struct pn_str queue)
 {
-    return domains_find_exact(deliver->domains, queue);
+    return route_queue_kind(queue) == CONF_QUEUE_DOMAIN
+               ? domains_find_exact(deliver->domains, queue)
+               : deliver_named_domain(deliver, queue);
 }
 
 /* ---- orders ------------------------------------------------------------------------ */
@@ -244,6 +247,7 @@ static void on_notices(void *owner, const struct spool_notice *notices, size_t c
 
         switch (notice->kind) {
         case SPOOL_JOB_ADDED:
+            deliver_named_seen(deliver, notice->queue);
             queue_job_added(deliver->queue, notice->queue, &notice->job, now_ms);
             break;
         case SPOOL_JOB_REMOVED:
@@ -407,6 +411,7 @@ static void on_second(struct pn_timer *timer)
     pause_if_broken(deliver);
     deliver_share_second(deliver);
     take_doubts(deliver);
+    deliver_named_second(deliver);
     deliver_parked_second(deliver);
     deliver_dsn_second(deliver);
     deliver_delay_second(deliver);
@@ -440,6 +445,7 @@ static void session_ended(struct deliver *deliver, const struct deliver_report *
     struct deliver_slot *slot = find_slot(deliver, report->session);
     struct pn_log_line line;
 
+    deliver_contact_ended(deliver, slot, report);
     queue_session_ended(deliver->queue, report->session, queue_end_of(report->end),
                         pn_str_z(report->reason), deliver_now_ms(deliver));
     if (report->end == OUT_END_LOOP) {
@@ -463,9 +469,14 @@ void deliver_report_receive(struct loop_task *task)
 
     switch (report->kind) {
     case DELIVER_READY:
+        if (report->greeting && report->greeting->identity == OUT_IDENTITY_XCLIENT) {
+            queue_session_by_client(deliver->queue, report->session);
+        }
+        deliver_contact_ready(deliver, find_slot(deliver, report->session), report);
         queue_session_ready(deliver->queue, report->session, deliver_now_ms(deliver));
         break;
     case DELIVER_RESULTS:
+        deliver_contact_results(deliver, find_slot(deliver, report->session), report);
         pause_if_broken(deliver); /* jobs that could not be loaded are not due again at once */
         deliver_settle(deliver, report->session, report->results);
         break;
@@ -477,6 +488,7 @@ void deliver_report_receive(struct loop_task *task)
         feed_session(deliver, report->session);
     }
     deliver_soon(deliver);
+    free(report->greeting);
     free(report);
 }
 
@@ -487,13 +499,17 @@ static bool needs_state(const struct conf_domain *domain)
 {
     bool asks = domain->when_up != CONF_WHEN_UP_ACCEPT;
 
+    if (domain->kind != CONF_QUEUE_DOMAIN) {
+        return false;
+    }
+
     for (size_t i = 0; i < domain->recipients.count; i++) {
         asks = asks || domain->recipients.words[i] == CONF_RECIPIENTS_CALL_AHEAD;
     }
     return asks;
 }
 
-static void define_queue(struct deliver *deliver, const struct conf_domain *domain)
+void deliver_define(struct deliver *deliver, const struct conf_domain *domain)
 {
     struct queue_definition definition = {
         .destination = domain->destination,
@@ -502,9 +518,12 @@ static void define_queue(struct deliver *deliver, const struct conf_domain *doma
         .retry_min_ms = domain->retry_min_ms,
         .retry_max_ms = domain->retry_max_ms,
         .hold_ms = domain->hold_ms,
+        .rate_count = domain->rate.count,
+        .rate_per_ms = domain->rate.per_ms,
+        .delay_ms = domain->delay_ms,
         .watched = needs_state(domain),
+        .on_demand = domain->kind == CONF_QUEUE_OUTBOUND,
     };
-
     struct queue_destination_status status;
     bool known = queue_get_destination(deliver->queue, pn_str_z(domain->destination),
                                        deliver_now_ms(deliver), &status);
@@ -529,7 +548,7 @@ static void define_changes(struct deliver *deliver, const struct domains *before
         if (order < 0) {
             queue_define(deliver->queue, pn_str_z(was->name), NULL, deliver_now_ms(deliver));
         } else if (was != is) {
-            define_queue(deliver, is);
+            deliver_define(deliver, is);
         }
         i += order <= 0;
         j += order >= 0;
@@ -584,6 +603,9 @@ static void on_counts(void *owner, int status, const struct spool_queue_count *c
     struct deliver *deliver = owner;
 
     for (size_t i = 0; i < count; i++) {
+        if (counts[i].jobs > 0) {
+            deliver_named_seen(deliver, counts[i].queue);
+        }
         queue_counted(deliver->queue, counts[i].queue, counts[i].jobs, counts[i].octets,
                       counts[i].parked, deliver_now_ms(deliver));
     }
@@ -615,6 +637,7 @@ void deliver_configure(struct deliver *deliver, struct conf *conf, struct domain
     define_changes(deliver, before, domains);
     deliver->conf = conf_ref(conf);
     deliver->domains = domains_ref(domains);
+    deliver_named_configure(deliver);
     conf_unref(&old);
     domains_unref(&before);
     deliver_soon(deliver);
@@ -648,6 +671,8 @@ void deliver_free(struct deliver **deliver)
         free_slot(d, slot);
     }
     deliver_share_drop(d);
+    deliver_named_drop(d);
+    deliver_contacts_drop(d);
     deliver_dsn_drop(d);
     queue_free(&d->queue);
     free(d->deps.workers);

@@ -11,6 +11,7 @@
 
 #include "postern/deliver/deliver.h"
 #include "postern/mail/report.h"
+#include "postern/route/host.h"
 
 /* Jobs of one queue handed to a session at once. */
 #define DELIVER_JOBS_MAX 32
@@ -56,6 +57,15 @@ struct deliver_result {
     struct pn_arena arena;  /* where those texts are */
 };
 
+/* What a session that is ready has found. */
+struct deliver_greeting {
+    enum out_identity identity;
+    unsigned quirks;
+    char peer[320];
+    char tls[160];
+    char tls_why[ROUTE_WHY_CHARS];
+};
+
 enum deliver_report_kind { DELIVER_READY, DELIVER_RESULTS, DELIVER_ENDED };
 
 struct deliver_report {
@@ -63,9 +73,11 @@ struct deliver_report {
     struct deliver *deliver;
     enum deliver_report_kind kind;
     uint64_t session;
-    struct deliver_result *results; /* RESULTS; owned */
-    bool wants;                     /* RESULTS, READY: more jobs, please */
-    enum out_end end;               /* ENDED */
+    struct deliver_result *results;    /* RESULTS; owned */
+    bool wants;                        /* RESULTS, READY: more jobs, please */
+    unsigned window;                   /* RESULTS, READY: messages under way, at most */
+    struct deliver_greeting *greeting; /* READY; owned; NULL: it serves to refuse its mail */
+    enum out_end end;                  /* ENDED */
     char reason[QUEUE_REASON_MAX];
 };
 
@@ -82,6 +94,15 @@ struct deliver_result *deliver_result_new(struct pn_str queue, const struct queu
                                           struct spool_message *message);
 void deliver_result_free(struct deliver_result *result);
 
+/* A session that is open, as the main loop sees it. */
+struct deliver_slot {
+    uint64_t id;
+    size_t worker;
+    char *destination;
+    bool closing; /* CLOSE was sent */
+    UT_hash_handle hh;
+};
+
 /* ---- parts of the main loop's side ---- */
 
 /* settle.c: hands a result to the scheduler and writes what follows from it. */
@@ -93,6 +114,25 @@ void deliver_probe(struct deliver *deliver, struct pn_str destination, struct pn
 void deliver_probes_drop(struct deliver *deliver);
 /* parked.c: called every second. */
 void deliver_parked_second(struct deliver *deliver);
+
+/* named.c: queues that no file in domains.d defines. */
+void deliver_named_seen(struct deliver *deliver, struct pn_str queue);
+const struct conf_domain *deliver_named_domain(struct deliver *deliver, struct pn_str queue);
+void deliver_named_configure(struct deliver *deliver);
+void deliver_named_second(struct deliver *deliver);
+void deliver_named_drop(struct deliver *deliver);
+/* deliver.c: what the scheduler is to do with the queue of that name. */
+void deliver_define(struct deliver *deliver, const struct conf_domain *domain);
+
+/* contact.c: what was heard of each destination. */
+void deliver_contact_ready(struct deliver *deliver, const struct deliver_slot *slot,
+                           const struct deliver_report *report);
+void deliver_contact_results(struct deliver *deliver, const struct deliver_slot *slot,
+                             const struct deliver_report *report);
+void deliver_contact_ended(struct deliver *deliver, const struct deliver_slot *slot,
+                           const struct deliver_report *report);
+void deliver_contact_forget(struct deliver *deliver, struct pn_str destination);
+void deliver_contacts_drop(struct deliver *deliver);
 
 /* dsn.c: may the sender of such a message be told anything at all? domain may be NULL. */
 bool deliver_dsn_may(const struct conf_domain *domain, const struct mail_envelope *envelope);
@@ -113,17 +153,10 @@ void deliver_dsn_drop(struct deliver *deliver);
 /* delay.c: called every second. */
 void deliver_delay_second(struct deliver *deliver);
 
-/* A session that is open, as the main loop sees it. */
-struct deliver_slot {
-    uint64_t id;
-    size_t worker;
-    char *destination;
-    bool closing; /* CLOSE was sent */
-    UT_hash_handle hh;
-};
-
 struct deliver_probe;
 struct deliver_want;
+struct deliver_named;
+struct deliver_contact_row;
 struct deliver_dsn_rate;
 
 struct deliver {
@@ -134,8 +167,12 @@ struct deliver {
     struct queue *queue;
     struct deliver_slot *slots; /* uthash: the sessions that are open, by id */
     struct deliver_probe *probes;
-    struct deliver_want *wants; /* uthash: sessions that are lent, and waited for */
-    size_t seconds;             /* since the start */
+    struct deliver_want *wants;           /* uthash: sessions that are lent, and waited for */
+    struct deliver_named *named;          /* uthash, by the queue's name */
+    struct deliver_named *named_order;    /* the same, as they are looked at */
+    bool named_again;                     /* the configuration has changed */
+    struct deliver_contact_row *contacts; /* uthash, by destination */
+    size_t seconds;                       /* since the start */
     struct loop_task step_task;
     bool step_waits; /* step_task is deferred */
     struct pn_timer step_timer;
@@ -151,9 +188,9 @@ struct deliver {
     void *started_owner;
     deliver_stopped_fn *on_stopped;
     void *stopped_owner;
-    int64_t parked_again_ms; /* when parked recipients are looked through again */
-    size_t pending;          /* requests to the spool that will be answered */
-    struct pn_rand rand;     /* of reports' ids */
+    int64_t parked_again_ms;            /* when parked recipients are looked through again */
+    size_t pending;                     /* requests to the spool that will be answered */
+    struct pn_rand rand;                /* of reports' ids */
     struct deliver_dsn_rate *dsn_rates; /* uthash: reports in this hour, by queue */
     int64_t delays_again_ms;            /* when senders are told again that mail waits */
     size_t delays_under_way;
@@ -171,6 +208,6 @@ void deliver_soon(struct deliver *deliver);
 /* A request to the spool was answered; may end a stop. */
 void deliver_answered(struct deliver *deliver);
 /* The definition that a queue's mail is delivered by now, or NULL. */
-const struct conf_domain *deliver_domain(const struct deliver *deliver, struct pn_str queue);
+const struct conf_domain *deliver_domain(struct deliver *deliver, struct pn_str queue);
 
 #endif

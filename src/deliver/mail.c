@@ -99,7 +99,8 @@ void deliver_mail_text(struct deliver_mail *mail)
 static void transaction(struct deliver_mail *mail)
 {
     const struct mail_envelope *envelope = &mail->message->envelope;
-    size_t most = (size_t)mail->session->domain->recipients_per_transaction;
+    const struct deliver_session *session = mail->session;
+    size_t most = (size_t)session->domain->recipients_per_transaction;
     size_t left = mail->message->recipient_count - mail->first;
 
     mail->mail = (struct smtp_client_mail){
@@ -111,6 +112,7 @@ static void transaction(struct deliver_mail *mail)
         .ret = envelope->ret,
         .envid = envelope->envid,
         .replies = mail->replies,
+        .identity = session->identity == OUT_IDENTITY_XFORWARD ? &mail->identity : NULL,
         .owner = mail,
     };
     memset(mail->replies, 0, mail->mail.recipient_count * sizeof *mail->replies);
@@ -135,6 +137,9 @@ void deliver_mail_begin(struct deliver_session *session, struct spool_message *m
 
     mail->session = session;
     mail->message = message;
+    mail->identity = smtp_identity_of(&message->envelope);
+    pn_id_format(&message->envelope.id, mail->qid);
+    mail->identity.ident = pn_str_z(mail->qid);
     mail->begun = session->worker->deps.out->loop->now;
     mail->replies = pn_alloc_array(n, sizeof *mail->replies);
     mail->result = deliver_result_new(message->queue, &message->job, QUEUE_DONE, message);

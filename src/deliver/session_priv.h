@@ -33,11 +33,13 @@ struct deliver_mail {
     struct deliver_result *result; /* being filled in; owned until it is reported */
     size_t first;                  /* recipient of the transaction at hand */
     struct pn_mono begun;
-    bool wants_text;     /* the transaction's text may go */
-    uint32_t chunk;      /* the chunk at hand */
-    size_t chunk_sent;   /* octets of it that were handed in */
-    struct pn_buf text;  /* chunk at hand, if it is not the message's first */
-    struct pn_buf ahead; /* the next chunk, read ahead */
+    struct smtp_identity identity; /* XFORWARD: who gave it to us */
+    char qid[PN_ID_CHARS + 1];     /* for that */
+    bool wants_text;               /* the transaction's text may go */
+    uint32_t chunk;                /* the chunk at hand */
+    size_t chunk_sent;             /* octets of it that were handed in */
+    struct pn_buf text;            /* chunk at hand, if it is not the message's first */
+    struct pn_buf ahead;           /* the next chunk, read ahead */
     bool ahead_there;
     bool reading;
     struct deliver_mail *prev, *next;
@@ -53,6 +55,8 @@ struct deliver_session {
     enum {
         SESSION_OPENING,
         SESSION_READY,
+        SESSION_NAMING,   /* its client is being told (XCLIENT): no mail goes yet */
+        SESSION_REFUSING, /* it found that the domain takes no mail: so are its jobs answered */
         SESSION_CLOSING,  /* takes no more jobs; QUIT when nothing is left */
         SESSION_QUITTING, /* QUIT was said */
         SESSION_ENDED,    /* waits only for answers of the spool */
@@ -74,7 +78,13 @@ struct deliver_session {
     struct pn_timer memory_timer; /* asks again for memory */
     struct pn_mono last_done;
     struct pn_log log;
-    char peer[320]; /* for logs and reasons, also when the connection is gone */
+    enum out_identity identity;
+    struct smtp_identity client; /* XCLIENT: whom it serves, once `named` */
+    struct pn_arena client_texts;
+    bool named;
+    bool ends;                 /* a mail of another client came: none is taken any more */
+    struct smtp_reply verdict; /* of the next hop on all mail, or on this client's */
+    char peer[320];            /* for logs and reasons, also when the connection is gone */
     enum out_end end;
     char reason[QUEUE_REASON_MAX];
     UT_hash_handle hh;
@@ -89,6 +99,10 @@ void deliver_session_answered(struct deliver_session *session); /* may free the 
 void deliver_session_result(struct deliver_session *session, struct deliver_result *result);
 /* Drops the connection because of us; what was under way is lost. */
 void deliver_session_abort(struct deliver_session *session, const char *reason);
+
+/* refuse.c: a mail that is answered without being handed in. */
+void deliver_mail_refuse(struct deliver_session *session, struct spool_message *message,
+                         const struct smtp_reply *reply);
 
 /* mail.c */
 void deliver_mail_begin(struct deliver_session *session, struct spool_message *message);

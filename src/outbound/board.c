@@ -1,8 +1,8 @@
 /*
  * board.c - what is known of each destination, for all threads.
  *
- * One table behind one lock. There are as many entries as destinations were ever
- * configured, so none is taken out; what is handed out is a copy.
+ * One table behind one lock. Destinations that were configured stay; those of domains that mail
+ * goes out to come and go with it. What is handed out is a copy.
  */
 #include "postern/outbound/board.h"
 
@@ -18,6 +18,8 @@
 struct place {
     char *destination;
     struct out_board_entry entry;
+    unsigned quirks, guesses; /* enum smtp_quirk; guesses: seen once, and not sure */
+    struct pn_mono quirks_seen, guesses_seen;
     unsigned sessions, wanted;
     bool doubted;
     struct place *next_doubt;
@@ -117,6 +119,71 @@ void out_board_set_capabilities(struct out_board *board, struct pn_str destinati
     pthread_mutex_unlock(&board->lock);
 }
 
+void out_board_forget(struct out_board *board, struct pn_str destination)
+{
+    struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = find_place(board, destination);
+    if (place && place->sessions == 0 && place->wanted == 0 && !place->doubted) {
+        HASH_DEL(board->places, place);
+        free(place->destination);
+        free(place);
+    }
+    pthread_mutex_unlock(&board->lock);
+}
+
+static bool is_fresh(struct pn_mono seen, struct pn_mono now)
+{
+    return now.ms - seen.ms < OUT_QUIRK_AGE_MS;
+}
+
+void out_board_add_quirks(struct out_board *board, struct pn_str destination, unsigned quirks,
+                          bool sure, struct pn_mono now)
+{
+    struct place *place;
+    unsigned before;
+
+    pthread_mutex_lock(&board->lock);
+    place = make_place(board, destination);
+    before = is_fresh(place->guesses_seen, now) ? place->guesses : 0;
+    if (!sure) {
+        place->guesses = before | quirks;
+        place->guesses_seen = now;
+        quirks &= before;
+    }
+    if (quirks != 0) {
+        place->quirks = quirks | (is_fresh(place->quirks_seen, now) ? place->quirks : 0);
+        place->quirks_seen = now;
+    }
+    pthread_mutex_unlock(&board->lock);
+}
+
+void out_board_no_quirks(struct out_board *board, struct pn_str destination)
+{
+    struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = find_place(board, destination);
+    if (place) {
+        place->guesses = 0;
+    }
+    pthread_mutex_unlock(&board->lock);
+}
+
+unsigned out_board_quirks(struct out_board *board, struct pn_str destination,
+                          struct pn_mono now)
+{
+    const struct place *place;
+    unsigned quirks;
+
+    pthread_mutex_lock(&board->lock);
+    place = find_place(board, destination);
+    quirks = place && is_fresh(place->quirks_seen, now) ? place->quirks : 0;
+    pthread_mutex_unlock(&board->lock);
+    return quirks;
+}
+
 bool out_board_take_session(struct out_board *board, struct pn_str destination, unsigned limit)
 {
     struct place *place;
@@ -202,6 +269,6 @@ bool out_board_next_doubt(struct out_board *board, struct pn_buf *out_destinatio
     }
     pthread_mutex_unlock(&board->lock);
     pn_buf_clear(out_destination);
-    /* Places live as long as the board. */
+    /* Main, who asks, is the one that takes places out. */
     return place && pn_buf_append_z(out_destination, place->destination) == 0;
 }

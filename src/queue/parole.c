@@ -42,6 +42,13 @@ static void begin(struct queue_parole *parole, int64_t now_ms)
     *parole = (struct queue_parole){.on = true, .begun_ms = begun_ms, .quiet_ms = now_ms};
 }
 
+/* The world's domains refuse what they refuse: their mail's senders are here, and are told. */
+static bool is_put_on_parole(struct queue_dest *dest)
+{
+    queue_dest_find_least(dest);
+    return !dest->on_demand;
+}
+
 void queue_parole_changed(struct queue_dest *dest, enum queue_state before, int64_t now_ms)
 {
     struct queue_parole *parole = &dest->parole;
@@ -50,6 +57,9 @@ void queue_parole_changed(struct queue_dest *dest, enum queue_state before, int6
     case QUEUE_RAMP:
         /* Mail that waits at our own start is as much at stake as after an outage; a first
          * contact without mail is none. */
+        if (!is_put_on_parole(dest)) {
+            break;
+        }
         if (parole->on || before == QUEUE_DOWN || (before == QUEUE_UNKNOWN && dest->jobs > 0)) {
             begin(parole, now_ms);
         }

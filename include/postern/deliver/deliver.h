@@ -65,6 +65,43 @@ bool deliver_hold(struct deliver *deliver, struct pn_str destination, bool hold)
 bool deliver_resume(struct deliver *deliver, struct pn_str destination);
 bool deliver_refuse(struct deliver *deliver, struct pn_str destination);
 
+/*
+ * What sessions have heard from a destination since the daemon's start. Texts are outside
+ * text, bounded. Borrowed until the next turn.
+ */
+#define DELIVER_SAYINGS 10
+enum deliver_word {
+    DELIVER_SAID_OK,      /* 2xx: a recipient was taken */
+    DELIVER_SAID_LATER,   /* 4xx */
+    DELIVER_SAID_REFUSED, /* 5xx */
+    DELIVER_SAID_BUSY,    /* 421 in the greeting, or between messages */
+    DELIVER_SAID_LOST,    /* a session died with messages under way */
+    DELIVER_SAID_FAILED,  /* a session never became ready */
+    DELIVER_WORDS,
+};
+struct deliver_saying {
+    enum deliver_word word;
+    struct pn_wall at;
+    uint64_t times; /* in a row */
+    char *text;
+};
+struct deliver_contact {
+    uint64_t words[DELIVER_WORDS];
+    struct deliver_saying said[DELIVER_SAYINGS]; /* the newest first; none that was OK */
+    size_t said_count;
+    bool greeted; /* what follows is known, from the last session that was ready */
+    struct pn_wall greeted_at;
+    enum out_identity identity;
+    unsigned quirks; /* enum smtp_quirk */
+    unsigned window; /* messages under way in a session, at most */
+    char *peer;
+    char *tls;     /* "TLSv1.3 TLS_AES_256_GCM_SHA384, verified", "none" */
+    char *tls_why; /* "tls = verify in example.org.conf" */
+};
+/* NULL: nothing was heard yet. */
+const struct deliver_contact *deliver_get_contact(const struct deliver *deliver,
+                                                  struct pn_str destination);
+
 /* For looking: queue_get_status, queue_each and their like. */
 const struct queue *deliver_queue(const struct deliver *deliver);
 int64_t deliver_now_ms(const struct deliver *deliver); /* queue time */

@@ -30,6 +30,10 @@ void out_board_set_state(struct out_board *board, struct pn_str destination,
 void out_board_set_capabilities(struct out_board *board, struct pn_str destination,
                                 unsigned capabilities, uint64_t size_limit);
 
+/* Main: nobody sends mail there any more, and what is known of it need not be kept; except
+ * while sessions are counted or waited for. */
+void out_board_forget(struct out_board *board, struct pn_str destination);
+
 /*
  * Servers that break the protocol: enum smtp_quirk. A sure one holds for a day from when it
  * was last seen. One that is guessed (the server fell silent) holds when it was guessed twice

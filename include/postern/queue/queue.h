@@ -63,7 +63,7 @@ struct queue_definition {
     int64_t delay_ms; /* between two messages of a session; the longest of its queues' */
     bool watched;     /* contacted without mail, too: clients' answers depend on its state */
     /* One of very many: while it is DOWN it is asked only if mail waits, and the interval
-     * doubles with each question, up to retry_max_ms. */
+     * doubles with each question, up to retry_max_ms. It is never on parole. */
     bool on_demand;
 };
 /* NULL: no configuration names this queue any more. Its jobs are kept, HELD and shown. */
