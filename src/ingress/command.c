@@ -57,6 +57,15 @@ void ingress_command_answer_error(struct session *session, const struct smtp_rep
     }
 }
 
+/* "Not now" is our own affair, and so is what the client has to say because of it (RSET, and
+ * the next MAIL). */
+void ingress_command_excuse(struct session *session)
+{
+    if (session->junk > 0) {
+        session->junk--;
+    }
+}
+
 /* An answer to a command that does not bring a message nearer. */
 static void answer_junk(struct session *session, const struct smtp_reply *reply)
 {
@@ -106,7 +115,12 @@ static void on_mail(struct session *session, const struct smtp_event *event)
     }
     ingress_command_log_refusal(session, PN_EV_REFUSED_MAIL, "from", event->address.text,
                                 &reply);
-    answer_junk(session, &reply);
+    if (smtp_reply_later(&reply)) {
+        ingress_command_excuse(session);
+        smtp_server_reply(session->server, &reply);
+    } else {
+        answer_junk(session, &reply);
+    }
 }
 
 static void on_data(struct session *session, const struct smtp_event *event)
@@ -129,6 +143,7 @@ static void on_data(struct session *session, const struct smtp_event *event)
     }
     ingress_command_log_refusal(session, PN_EV_REFUSED_DATA, NULL, PN_STR(""), &reply);
     stats_count(deps->counters, STATS_MESSAGES_REFUSED, 1);
+    ingress_command_excuse(session);
     smtp_server_reply(session->server, &reply);
     ingress_transaction_end(session);
 }

@@ -309,6 +309,9 @@ static void turn_away(struct session *session, const struct smtp_reply *reply)
         pn_log_end(&line);
     }
     stats_count(ingress->deps.counters, STATS_MESSAGES_REFUSED, 1);
+    if (smtp_reply_later(reply)) {
+        ingress_command_excuse(session);
+    }
     smtp_server_reply(session->server, reply);
     ingress_transaction_end(session);
 }

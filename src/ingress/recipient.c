@@ -65,6 +65,7 @@ static void refuse(struct session *session, struct pn_str address,
     if (smtp_reply_refused(reply)) {
         ingress_command_answer_error(session, reply);
     } else {
+        ingress_command_excuse(session);
         smtp_server_reply(session->server, reply);
     }
 }

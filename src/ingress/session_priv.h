@@ -314,6 +314,8 @@ bool ingress_xclient_allowed(const struct conf *conf, const struct pn_ip *client
 void ingress_command_decide(struct session *session, const struct smtp_event *event);
 /* A refusal that counts as an error: late when there were many, 421 when too many. */
 void ingress_command_answer_error(struct session *session, const struct smtp_reply *reply);
+/* It was told "not now": what it says next without a message does not count. */
+void ingress_command_excuse(struct session *session);
 /* key: "to" and the like for value, or NULL. */
 void ingress_command_log_refusal(struct session *session, enum pn_event event, const char *key,
                                  struct pn_str value, const struct smtp_reply *reply);

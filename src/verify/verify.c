@@ -321,6 +321,10 @@ static bool call_ahead(struct verify_asking *asking)
     }
     asking->verdict.catch_all = verify_is_catch_all(asking->verify, asking->domain);
     if (!is_up(asking)) {
+        if (asking->answer.verdict == STATE_UNKNOWN && asking->verdict.catch_all) {
+            finish(asking, VERIFY_VALID, "call-ahead"); /* it would take anybody */
+            return true;
+        }
         if (asking->answer.verdict == STATE_UNKNOWN) {
             return false;
         }

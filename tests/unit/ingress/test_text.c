@@ -528,6 +528,28 @@ static void test_a_full_disk_is_452_before_the_text(void **state)
     world_free(&world);
 }
 
+/* "Not now" is no reason to hang up on a client, however often it has to be said. */
+static void test_a_full_disk_does_not_count_against_the_client(void **state)
+{
+    struct world *world = world_new("free_space = \"1G\"");
+    struct client *client = world_connect(world, "198.51.100.7");
+
+    (void)state;
+    world_set_free(world, 1000);
+    client_say(client, "EHLO c\r\n");
+    for (size_t i = 0; i < 300; i++) {
+        assert_string_equal(client_say(client, "MAIL FROM:<>\r\nRSET\r\n"),
+                            "452 4.3.1; 250 2.0.0");
+    }
+    world_set_free(world, UINT64_C(10) << 30);
+    assert_string_equal(client_say(client, MESSAGE), MESSAGE_S);
+    for (size_t i = 0; i < 300 && !client->closed; i++) {
+        client_say(client, "RSET\r\n"); /* for its own sake it does */
+    }
+    assert_true(client->closed);
+    world_free(&world);
+}
+
 static void test_a_full_disk_keeps_bdat_in_step(void **state)
 {
     struct world *world = world_new("free_space = \"1G\"");
@@ -597,6 +619,7 @@ int main(void)
         cmocka_unit_test(test_a_failing_store_is_452),
         cmocka_unit_test(test_a_store_that_fails_in_the_middle_is_452_at_the_end),
         cmocka_unit_test(test_a_full_disk_is_452_before_the_text),
+        cmocka_unit_test(test_a_full_disk_does_not_count_against_the_client),
         cmocka_unit_test(test_a_full_disk_keeps_bdat_in_step),
         cmocka_unit_test(test_a_client_that_goes_after_the_end_is_stored_for),
         cmocka_unit_test(test_a_client_that_goes_in_the_text_leaves_nothing),

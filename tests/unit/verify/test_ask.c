@@ -223,7 +223,7 @@ static void test_catch_all(void **state)
     verify_learn(f->verify, f->domain, PN_STR("bert"), &reply, STATE_BY_PASS_THROUGH);
     assert_string_equal(target_verdict(f, "bert"), INVALID REMEMBERED " catch-all");
     target_state(f, QUEUE_DOWN, false);
-    assert_string_equal(target_verdict(f, "carl"), "unknown nobody 4.4.0 catch-all");
+    assert_string_equal(target_verdict(f, "carl"), VALID " catch-all");
     assert_string_equal(target_verdict(f, "anna"), VALID REMEMBERED " catch-all");
     target_state(f, QUEUE_UP, false);
     target_age(f, PN_DAYS(7));
