@@ -55,7 +55,6 @@ void daemon_configure(struct daemon *daemon)
     daemon_log_sink_set_level(daemon->sink, (enum pn_log_level)settings->conf->log_level);
     policy_limits_set(daemon->limits, settings->conf);
     spool_set_free_octets(daemon->spool, settings->conf->free_space_octets);
-    daemon->out.tls = settings->client;
     verify_lists_configure(daemon->lists, daemon_domain_files_table(settings->domain_files));
     deliver_configure(daemon->deliver, settings->conf,
                       daemon_domain_files_table(settings->domain_files));
@@ -426,7 +425,8 @@ static int open_all(struct daemon *daemon, struct pn_err *err)
         .loop = net_loop_port(daemon->loop),
         .network = net_loop_network(daemon->loop),
         .resolver = daemon->resolver,
-        .tls = settings->client,
+        .tls = settings->clients,
+        .counters = daemon->counters,
         .log = &daemon->log,
         .own = settings->own,
         .own_count = settings->own_count,

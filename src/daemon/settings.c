@@ -50,13 +50,13 @@ static enum tls_version least_version(const struct conf *conf)
     return conf->tls_min_version == 0 ? TLS_VERSION_1_2 : TLS_VERSION_1_3;
 }
 
-/* Makes both contexts. On failure the ones that are there stay. */
+/* On failure the context that is there stays. */
 static bool make_contexts(struct daemon_settings *settings, const struct conf *conf,
                           struct conf_mistakes *mistakes)
 {
     struct tls_certificate *certificates =
         pn_alloc_array(conf->certificate_count + 1, sizeof *certificates);
-    struct tls_context *server = NULL, *client = NULL;
+    struct tls_context *server = NULL;
     struct pn_err err = {0};
     bool works;
 
@@ -64,24 +64,19 @@ static bool make_contexts(struct daemon_settings *settings, const struct conf *c
         certificates[i].chain_file = conf->certificates[i].chain;
         certificates[i].key_file = conf->certificates[i].key;
     }
-    client = tls_client_new(
-        &(struct tls_client_options){.least_1_3 = least_version(conf) == TLS_VERSION_1_3},
-        &err);
-    if (client && conf->certificate_count > 0) {
+    if (conf->certificate_count > 0) {
         server =
             tls_server_new(certificates, conf->certificate_count, least_version(conf), &err);
     }
-    works = client && (server || conf->certificate_count == 0);
+    works = server || conf->certificate_count == 0;
     free(certificates);
     if (!works) {
         conf_mistakes_add(mistakes, settings->path, 0, false, "%s", err.text);
-        tls_context_unref(&client);
         return false;
     }
     tls_context_unref(&settings->server);
-    tls_context_unref(&settings->client);
     settings->server = server;
-    settings->client = client;
+    tls_clients_forget(settings->clients);
     return true;
 }
 
@@ -151,7 +146,8 @@ bool daemon_settings_load(struct daemon_settings *settings, const char *path,
 {
     bool tls_works, scanned;
 
-    *settings = (struct daemon_settings){.path = path, .files = net_files()};
+    *settings = (struct daemon_settings){
+        .path = path, .files = net_files(), .clients = tls_clients_new()};
     settings->conf = read_conf(settings, mistakes);
     if (!settings->conf) {
         return false;
@@ -234,7 +230,7 @@ void daemon_settings_fini(struct daemon_settings *settings)
 {
     daemon_domain_files_free(&settings->domain_files);
     tls_context_unref(&settings->server);
-    tls_context_unref(&settings->client);
+    tls_clients_free(&settings->clients);
     free(settings->certificate_mtimes);
     free(settings->own);
     conf_unref(&settings->conf);

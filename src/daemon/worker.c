@@ -26,7 +26,6 @@ struct daemon_worker {
     bool runs;
     struct net_loop *loop;
     struct resolver *resolver;
-    struct tls_context *client;
     struct out_deps out;
     struct pn_endpoint *own;
     struct pn_ip *own_ips;
@@ -148,12 +147,12 @@ static void make_out(struct daemon_worker *worker, const struct daemon_settings 
     }
     memcpy(worker->own_ips, settings->own_ips,
            settings->own_ip_count * sizeof *worker->own_ips);
-    worker->client = tls_context_ref(settings->client);
     worker->out = (struct out_deps){
         .loop = net_loop_port(worker->loop),
         .network = net_loop_network(worker->loop),
         .resolver = worker->resolver,
-        .tls = worker->client,
+        .tls = settings->clients,
+        .counters = worker->deps.counters,
         .log = worker->deps.log,
         .own = worker->own,
         .own_count = settings->own_count,
@@ -301,7 +300,6 @@ struct settings_post {
     struct loop_task task;
     struct daemon_worker *worker;
     struct ingress_settings settings; /* references that the post owns */
-    struct tls_context *client;
 };
 
 static void settings_post_free(struct settings_post *post)
@@ -309,19 +307,14 @@ static void settings_post_free(struct settings_post *post)
     conf_unref(&post->settings.conf);
     domains_unref(&post->settings.domains);
     tls_context_unref(&post->settings.tls);
-    tls_context_unref(&post->client);
     free(post);
 }
 
 static void on_settings(struct loop_task *task)
 {
     struct settings_post *post = PN_CONTAINER(task, struct settings_post, task);
-    struct tls_context *before = post->worker->client;
 
     ingress_configure(post->worker->ingress, &post->settings);
-    post->worker->client = post->client;
-    post->worker->out.tls = post->client;
-    post->client = before;
     settings_post_free(post);
 }
 
@@ -335,7 +328,6 @@ void daemon_worker_configure(struct daemon_worker *worker,
     post->settings.conf = conf_ref(settings->conf);
     post->settings.domains = domains_ref(daemon_domain_files_table(settings->domain_files));
     post->settings.tls = tls_context_ref(settings->server);
-    post->client = tls_context_ref(settings->client);
     if (!loop_post(daemon_worker_loop(worker), &post->task)) {
         settings_post_free(post);
     }
@@ -389,7 +381,6 @@ void daemon_worker_free(struct daemon_worker **worker)
     struct daemon_worker *w = *worker;
 
     net_loop_free(&w->loop);
-    tls_context_unref(&w->client);
     free(w->own);
     free(w->own_ips);
     free(w->sockets);

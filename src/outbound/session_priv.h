@@ -79,6 +79,8 @@ struct out_session {
     struct stream *stream;
     struct smtp_client *client; /* kept after the end, for what it knows of the peer */
     bool secured;
+    bool tls_settled; /* what TLS the connection has is known, and counted */
+    char tls_text[OUT_HOST_REASON_MAX]; /* out_session_tls_why */
     char peer[OUT_PEER_CHARS];
     enum out_wait waits;
     uint64_t replies; /* of the client, when the deadline was set */
@@ -134,6 +136,8 @@ void out_secure_begin(struct out_session *session);        /* STARTTLS */
 void out_secure_handshake(struct out_session *session);    /* it was answered by 220 */
 void out_secure_step(struct out_session *session);         /* the stream, in the handshake */
 void out_secure_failed(struct out_session *session, const char *why);
+void out_secure_missing(struct out_session *session); /* STARTTLS was refused */
+void out_secure_settled(struct out_session *session); /* EHLO was answered for good */
 
 /* live.c */
 bool out_live_open(const struct out_session *session); /* a live transaction is */

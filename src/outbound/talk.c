@@ -136,7 +136,7 @@ static void on_closed(struct out_session *session)
     bool failed = stream_get_state(session->stream) == STREAM_FAILED;
 
     if (failed && session->state == OUT_GREETING && session->secured &&
-        session->host.tls == ROUTE_TLS_MAY) {
+        !out_secure_needed(session)) {
         out_secure_failed(session, stream_error(session->stream));
         return;
     }
@@ -175,12 +175,14 @@ static void on_ehlo(struct out_session *session)
     } else if (out_secure_wanted(session)) {
         out_secure_begin(session);
     } else {
+        out_secure_settled(session);
         go(session);
     }
 }
 
 static void on_starttls_refused(struct out_session *session, const struct smtp_reply *reply)
 {
+    out_secure_missing(session);
     if (out_secure_needed(session)) {
         break_off_reply(session, OUT_END_FAILED, reply, "STARTTLS");
     } else {
@@ -373,6 +375,7 @@ void out_talk_begin(struct out_session *session)
     session->client = smtp_client_new(&options);
     session->state = OUT_GREETING;
     session->secured = false;
+    session->tls_settled = false;
     session->waits = OUT_WAIT_NOTHING;
     session->replies = 0;
     session->was_unsent = false;

@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+
 struct world_stream {
     struct stream port;
     struct world *world;
@@ -23,7 +25,7 @@ struct world_stream {
     const char *error;
     struct pn_mono at; /* CONNECTING: when that changes */
     struct pn_buf input, output;
-    bool notify, dead, greeted, ends, resets, handshake;
+    bool notify, dead, greeted, ends, resets, handshake, unproven;
     struct stream_tls tls;
 };
 
@@ -148,6 +150,32 @@ static struct stream *network_open_unix(struct network *network, const char *pat
     return open_named(PN_CONTAINER(network, struct world, network), path);
 }
 
+static void note_rules(struct world_rules *out, const struct tls_rules *rules)
+{
+    static const char *const checks[] = {"nothing", "name", "fingerprint", "dane"};
+    size_t at = (size_t)snprintf(out->text, sizeof out->text, "%s", checks[rules->check]);
+
+    for (size_t i = 0; i < rules->name_count; i++) {
+        at += (size_t)snprintf(out->text + at, sizeof out->text - at, " %s", rules->names[i]);
+    }
+    snprintf(out->text + at, sizeof out->text - at, "; sni %s; %zu fingerprints, %zu records",
+             rules->server_name, rules->fingerprint_count, rules->tlsa_count);
+    assert_non_null(rules->resume_key);
+    assert_true(strlen(rules->resume_key) < sizeof out->resume_key);
+    snprintf(out->resume_key, sizeof out->resume_key, "%s", rules->resume_key);
+}
+
+static void judge(struct world_stream *s, const struct tls_rules *rules)
+{
+    bool unproven = s->peer->tls == PEER_TLS_UNPROVEN;
+
+    s->tls.verified = !unproven && s->peer->tls != PEER_TLS_UNUSABLE;
+    s->tls.proof = s->tls.verified ? "name mail.example.org, issuer CN=Root" : "none";
+    s->tls.fault = unproven ? STREAM_FAULT_NAME : STREAM_FAULT_NONE;
+    s->tls.verify_error = s->tls.verified ? "" : "hostname mismatch";
+    s->unproven = unproven && rules->check != TLS_CHECK_NOTHING;
+}
+
 static struct stream *tls_client(struct tls_context *context, struct stream *plain,
                                  const struct tls_rules *rules)
 {
@@ -156,12 +184,14 @@ static struct stream *tls_client(struct tls_context *context, struct stream *pla
 
     (void)context;
     assert_int_equal(from->input.len, 0);
+    note_rules(&from->world->rules, rules);
     s->peer = from->peer;
     s->port.peer = plain->peer;
     s->greeted = true;
     s->handshake = true;
     s->at = s->peer->tls == PEER_TLS_HANGS ? PN_MONO_NEVER : from->world->loop.now;
     s->tls = (struct stream_tls){.version = "TLSv1.3", .server_name = rules->server_name};
+    judge(s, rules);
     from->dead = true;
     from->world->moved = true;
     return &s->port;
@@ -251,9 +281,10 @@ static void open_stream(struct world_stream *s)
         s->handshake = false;
         pn_buf_clear(&peer->line);
         assert_int_equal(pn_buf_append_char(&peer->got, '+'), 0);
-        if (peer->tls == PEER_TLS_FAILS) {
+        if (peer->tls == PEER_TLS_FAILS || s->unproven) {
             s->state = STREAM_FAILED;
-            s->error = "TLS handshake: no shared cipher";
+            s->error = s->unproven ? "TLS handshake: the certificate is for another"
+                                   : "TLS handshake: no shared cipher";
         }
         return;
     }
@@ -435,6 +466,19 @@ void world_run(struct world *world, int64_t duration_ms)
     world->loop.now = end;
 }
 
+static struct tls_context *tls_get(struct tls_clients *clients,
+                                   const struct tls_client_options *options, struct pn_err *err)
+{
+    struct world *world = PN_CONTAINER(clients, struct world, tls);
+
+    world->rules.options = *options;
+    if (world->tls_broken) {
+        pn_err_set(err, PN_EINVAL, "cannot use the key in %s", world->tls_broken);
+        return NULL;
+    }
+    return &world->tls_context;
+}
+
 static void tls_nothing(struct tls_context *context)
 {
     (void)context;
@@ -446,6 +490,7 @@ static const struct resolver_ops resolver_ops = {.ask = resolver_question,
                                                  .cancel = resolver_forget};
 static const struct tls_context_ops tls_ops = {
     .connect = tls_client, .ref = tls_nothing, .unref = tls_nothing};
+static const struct tls_clients_ops tls_clients_ops = {.get = tls_get};
 static const struct loop_ops loop_ops = {0};
 
 void world_init(struct world *world)
@@ -455,7 +500,8 @@ void world_init(struct world *world)
     world->loop.now.ms = 1000;
     world->network.ops = &network_ops;
     world->resolver.ops = &resolver_ops;
-    world->tls.ops = &tls_ops;
+    world->tls.ops = &tls_clients_ops;
+    world->tls_context.ops = &tls_ops;
 }
 
 void world_fini(struct world *world)

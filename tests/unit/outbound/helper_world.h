@@ -24,7 +24,21 @@ struct world_rule {
 };
 
 enum world_how { PEER_ACCEPTS, PEER_REFUSES, PEER_IGNORES };
-enum world_tls { PEER_TLS_WORKS, PEER_TLS_FAILS, PEER_TLS_HANGS, PEER_TLS_FAILS_LATE };
+enum world_tls {
+    PEER_TLS_WORKS, /* and proves all that is asked for */
+    PEER_TLS_FAILS,
+    PEER_TLS_HANGS,
+    PEER_TLS_FAILS_LATE,
+    PEER_TLS_UNPROVEN, /* its certificate is another's */
+    PEER_TLS_UNUSABLE, /* DANE: no record can be used, so nothing is proven */
+};
+
+/* What the last handshake was asked to prove: "name a b; sni c". */
+struct world_rules {
+    char text[1024];
+    char resume_key[4096];
+    struct tls_client_options options;
+};
 
 struct world_peer {
     const char *endpoint;
@@ -55,7 +69,10 @@ struct world {
     struct loop loop;
     struct network network;
     struct resolver resolver;
-    struct tls_context tls;
+    struct tls_clients tls;
+    struct tls_context tls_context;
+    struct world_rules rules; /* of the last handshake */
+    const char *tls_broken;   /* no context can be made: a file */
     struct world_name names[WORLD_NAMES];
     struct world_peer peers[WORLD_PEERS];
     struct world_stream *streams[WORLD_STREAMS];
