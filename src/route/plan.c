@@ -18,8 +18,8 @@
 
 /* ---- what is told ---- */
 
-void plan_say(struct route_plan *plan, enum route_step_kind kind, bool loop, const char *format,
-              ...)
+void route_plan_say(struct route_plan *plan, enum route_step_kind kind, bool loop,
+                    const char *format, ...)
 {
     char text[ROUTE_TEXT_CHARS];
     va_list args;
@@ -49,7 +49,7 @@ static void tell(struct route_plan *plan, struct route_step *out)
 
 /* ---- the list of hosts ---- */
 
-struct plan_host *plan_add_host(struct route_plan *plan)
+struct plan_host *route_plan_add_host(struct route_plan *plan)
 {
     struct plan_host *host;
 
@@ -63,7 +63,7 @@ static void add_targets(struct route_plan *plan, const struct conf_target *targe
                         size_t count, bool fallback)
 {
     for (size_t i = 0; i < count; i++) {
-        struct plan_host *host = plan_add_host(plan);
+        struct plan_host *host = route_plan_add_host(plan);
 
         (void)snprintf(host->name, sizeof host->name, "%s", targets[i].host);
         host->path = targets[i].path;
@@ -114,7 +114,7 @@ void route_plan_free(struct route_plan **pointer)
     for (size_t i = 0; i < plan->said_count; i++) {
         free(plan->said[plan->said_first + i].text);
     }
-    plan_tls_fini(plan);
+    route_plan_tls_fini(plan);
     route_sts_fini(&plan->policy);
     free(plan->hosts);
     free(plan->said);
@@ -256,11 +256,11 @@ void route_plan_policy(struct route_plan *plan, struct route_sts *policy, const 
         plan->policy = *policy;
         *policy = (struct route_sts){0};
         plan->has_policy = plan->policy.mode != ROUTE_STS_NONE;
-        plan_say(plan, ROUTE_NOTE, false, "%s has an MTA-STS policy, mode %s",
-                 plan->domain->mx_name, route_sts_mode_name(plan->policy.mode));
+        route_plan_say(plan, ROUTE_NOTE, false, "%s has an MTA-STS policy, mode %s",
+                       plan->domain->mx_name, route_sts_mode_name(plan->policy.mode));
     } else {
-        plan_say(plan, ROUTE_NOTE, false, "%s has no MTA-STS policy: %s", plan->domain->mx_name,
-                 why);
+        route_plan_say(plan, ROUTE_NOTE, false, "%s has no MTA-STS policy: %s",
+                       plan->domain->mx_name, why);
     }
 }
 
@@ -268,7 +268,7 @@ void route_plan_policy(struct route_plan *plan, struct route_sts *policy, const 
 
 static void pass(struct route_plan *plan, bool loop, const char *text)
 {
-    plan_say(plan, ROUTE_PASS, loop, "%s", text);
+    route_plan_say(plan, ROUTE_PASS, loop, "%s", text);
     plan->at++;
     plan->phase = PLAN_ADDRESSES;
 }
@@ -288,7 +288,7 @@ static void hand_out(struct route_plan *plan, struct route_step *out)
 /* The host's TLS is known, or cannot be had. True when there is a step. */
 static bool decide(struct route_plan *plan, struct route_step *out)
 {
-    const char *why = plan_tls_decide(plan);
+    const char *why = route_plan_tls_decide(plan);
 
     if (why) {
         char text[ROUTE_TEXT_CHARS];
@@ -318,15 +318,15 @@ static bool step_host(struct route_plan *plan, struct route_step *out)
                                    .text = ""};
         return true;
     }
-    if (host->mx && plan_level_is_own(plan)) {
-        plan_drop_level(plan);
+    if (host->mx && route_plan_level_is_own(plan)) {
+        route_plan_drop_level(plan);
         return false;
     }
     if (host->trouble) {
         pass(plan, false, host->trouble);
         return false;
     }
-    if (plan_tls_begin(plan)) {
+    if (route_plan_tls_begin(plan)) {
         plan->phase = PLAN_TLSA;
         return false;
     }
@@ -400,7 +400,7 @@ void route_plan_mx(struct route_plan *plan, const struct route_answer *answer,
                    const struct route_mx *records, size_t count)
 {
     pn_assert(plan->phase == PLAN_MX);
-    switch (plan_mx_read(plan, answer, records, count)) {
+    switch (route_plan_mx_read(plan, answer, records, count)) {
     case PLAN_MX_READ:
         begin_hosts(plan);
         break;

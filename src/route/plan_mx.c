@@ -110,7 +110,7 @@ static void shuffle_equals(struct pn_rand *rand, struct route_mx *records, size_
 
 static void add_mx_host(struct route_plan *plan, const struct route_mx *record)
 {
-    struct plan_host *host = plan_add_host(plan);
+    struct plan_host *host = route_plan_add_host(plan);
 
     (void)snprintf(host->name, sizeof host->name, "%s", record->name);
     host->port = SMTP_PORT;
@@ -128,8 +128,8 @@ static void note_hosts(struct route_plan *plan)
         (void)!pn_buf_printf(&text, "%s%s (%u)", i > 0 ? ", " : "", plan->hosts[i].name,
                              (unsigned)plan->hosts[i].preference);
     }
-    plan_say(plan, ROUTE_NOTE, false, "MX hosts of %s%s: %.*s", plan->domain->mx_name,
-             plan->mx_validated ? " (DNSSEC)" : "", PN_FMT(pn_buf_str(&text)));
+    route_plan_say(plan, ROUTE_NOTE, false, "MX hosts of %s%s: %.*s", plan->domain->mx_name,
+                   plan->mx_validated ? " (DNSSEC)" : "", PN_FMT(pn_buf_str(&text)));
     pn_buf_fini(&text);
 }
 
@@ -144,9 +144,9 @@ static void use_records(struct route_plan *plan, const struct route_mx *records,
         add_mx_host(plan, &sorted[i]);
     }
     if (better == 0) {
-        plan_say(plan, ROUTE_PASS, true,
-                 "%s: we are its best MX host ourselves, mail would go in circles",
-                 plan->domain->mx_name);
+        route_plan_say(plan, ROUTE_PASS, true,
+                       "%s: we are its best MX host ourselves, mail would go in circles",
+                       plan->domain->mx_name);
     } else {
         note_hosts(plan);
     }
@@ -162,19 +162,21 @@ static bool is_null_mx(const struct route_mx *records, size_t count)
     return count > 0;
 }
 
-enum plan_mx_result plan_mx_read(struct route_plan *plan, const struct route_answer *answer,
-                                 const struct route_mx *records, size_t count)
+enum plan_mx_result route_plan_mx_read(struct route_plan *plan,
+                                       const struct route_answer *answer,
+                                       const struct route_mx *records, size_t count)
 {
     const char *name = plan->domain->mx_name;
 
     plan->mx_validated = answer->validated;
     if (answer->found == ROUTE_NOT_KNOWN) {
-        plan_say(plan, ROUTE_PASS, false, "%s: the lookup of its MX records failed: %s", name,
-                 answer->why);
+        route_plan_say(plan, ROUTE_PASS, false, "%s: the lookup of its MX records failed: %s",
+                       name, answer->why);
     } else if (answer->found == ROUTE_NO_NAME) {
-        plan_say(plan, ROUTE_PASS, false, "%s: there is no such name in the DNS", name);
+        route_plan_say(plan, ROUTE_PASS, false, "%s: there is no such name in the DNS", name);
     } else if (answer->found == ROUTE_NO_RECORD || count == 0) {
-        plan_say(plan, ROUTE_NOTE, false, "%s has no MX record: it is its own MX host", name);
+        route_plan_say(plan, ROUTE_NOTE, false, "%s has no MX record: it is its own MX host",
+                       name);
         add_mx_host(plan, &(struct route_mx){0, name});
     } else if (!is_null_mx(records, count)) {
         use_records(plan, records, count);
@@ -182,13 +184,13 @@ enum plan_mx_result plan_mx_read(struct route_plan *plan, const struct route_ans
         return PLAN_MX_REFUSED;
     } else {
         /* We hold this domain's mail: a "no" from the DNS is an outage or a mistake. */
-        plan_say(plan, ROUTE_PASS, false, "%s: it has a null MX record: it takes no mail",
-                 name);
+        route_plan_say(plan, ROUTE_PASS, false, "%s: it has a null MX record: it takes no mail",
+                       name);
     }
     return PLAN_MX_READ;
 }
 
-bool plan_level_is_own(const struct route_plan *plan)
+bool route_plan_level_is_own(const struct route_plan *plan)
 {
     const struct plan_host *first = &plan->hosts[plan->at];
 
@@ -202,12 +204,13 @@ bool plan_level_is_own(const struct route_plan *plan)
     return false;
 }
 
-void plan_drop_level(struct route_plan *plan)
+void route_plan_drop_level(struct route_plan *plan)
 {
-    plan_say(plan, ROUTE_PASS, true,
-             "%s: we are an MX host of preference %u ourselves; it and the less preferred ones "
-             "are not used",
-             plan->domain->mx_name, (unsigned)plan->hosts[plan->at].preference);
+    route_plan_say(
+        plan, ROUTE_PASS, true,
+        "%s: we are an MX host of preference %u ourselves; it and the less preferred ones "
+        "are not used",
+        plan->domain->mx_name, (unsigned)plan->hosts[plan->at].preference);
     while (plan->at < plan->host_count && plan->hosts[plan->at].mx) {
         plan->at++;
     }

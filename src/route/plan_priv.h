@@ -73,25 +73,26 @@ struct route_plan {
 };
 
 /* plan.c */
-void plan_say(struct route_plan *plan, enum route_step_kind kind, bool loop, const char *format,
-              ...) PN_PRINTF(4, 5);
-struct plan_host *plan_add_host(struct route_plan *plan);
+void route_plan_say(struct route_plan *plan, enum route_step_kind kind, bool loop,
+                    const char *format, ...) PN_PRINTF(4, 5);
+struct plan_host *route_plan_add_host(struct route_plan *plan);
 
 /* plan_mx.c */
 enum plan_mx_result { PLAN_MX_READ, PLAN_MX_REFUSED };
 /* Makes hosts of the records, best first. */
-enum plan_mx_result plan_mx_read(struct route_plan *plan, const struct route_answer *answer,
-                                 const struct route_mx *records, size_t count);
+enum plan_mx_result route_plan_mx_read(struct route_plan *plan,
+                                       const struct route_answer *answer,
+                                       const struct route_mx *records, size_t count);
 /* Are we the current host, or one of its equals, by an address? */
-bool plan_level_is_own(const struct route_plan *plan);
+bool route_plan_level_is_own(const struct route_plan *plan);
 /* Goes on behind all MX hosts: the current one, its equals and the worse ones are dropped. */
-void plan_drop_level(struct route_plan *plan);
+void route_plan_drop_level(struct route_plan *plan);
 
 /* plan_tls.c */
 /* Begins the TLS of the current host. True: there is a question about TLSA records. */
-bool plan_tls_begin(struct route_plan *plan);
+bool route_plan_tls_begin(struct route_plan *plan);
 /* Fills plan->host. NULL, or why the host cannot be used as its TLS must be. */
-const char *plan_tls_decide(struct route_plan *plan);
-void plan_tls_fini(struct route_plan *plan);
+const char *route_plan_tls_decide(struct route_plan *plan);
+void route_plan_tls_fini(struct route_plan *plan);
 
 #endif

@@ -53,7 +53,7 @@ static void forget_tlsa(struct route_plan *plan)
     plan->tlsa_seen = 0;
 }
 
-void plan_tls_fini(struct route_plan *plan)
+void route_plan_tls_fini(struct route_plan *plan)
 {
     forget_tlsa(plan);
 }
@@ -85,7 +85,7 @@ static void ask_at(struct route_plan *plan, enum plan_base base, const char *nam
                    (unsigned)plan->hosts[plan->at].port, name);
 }
 
-bool plan_tls_begin(struct route_plan *plan)
+bool route_plan_tls_begin(struct route_plan *plan)
 {
     const struct plan_host *host = &plan->hosts[plan->at];
 
@@ -270,7 +270,7 @@ static const char *decide_tls(struct route_plan *plan, const struct plan_host *h
     return NULL;
 }
 
-const char *plan_tls_decide(struct route_plan *plan)
+const char *route_plan_tls_decide(struct route_plan *plan)
 {
     const struct plan_host *planned = &plan->hosts[plan->at];
     struct route_host *host = &plan->host;

@@ -136,7 +136,8 @@ static void test_policies_cut_short(void **state)
 {
     (void)state;
     for (size_t i = 0; i < PN_COUNT(policies); i++) {
-        for (size_t length = 0; length < strlen(policies[i].text); length++) {
+        for (size_t length = 0; !policies[i].why && length < strlen(policies[i].text);
+             length++) {
             struct route_sts policy = {0};
             char *copy = pn_alloc(length > 0 ? length : 1);
 
