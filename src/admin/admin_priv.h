@@ -46,7 +46,8 @@ admin_handler_fn admin_get_status, admin_get_metrics, admin_get_destinations;
 admin_handler_fn admin_get_domains, admin_get_domain, admin_put_domain, admin_delete_domain,
     admin_check_domain;
 admin_handler_fn admin_get_queue, admin_get_message, admin_get_trace;
-admin_handler_fn admin_hold_jobs, admin_release_jobs, admin_retry_jobs, admin_delete_jobs;
+admin_handler_fn admin_hold_jobs, admin_release_jobs, admin_retry_jobs, admin_delete_jobs,
+    admin_forward_parked;
 admin_handler_fn admin_get_recipients, admin_test_recipient, admin_get_answers,
     admin_import_answers, admin_forget_answers;
 admin_handler_fn admin_flush;

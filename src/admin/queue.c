@@ -1,5 +1,6 @@
 /*
- * admin/queue.c - messages in the queues: listed, shown, held, released, tried, deleted.
+ * admin/queue.c - messages in the queues: listed, shown, held, released, tried, forwarded,
+ * deleted.
  *
  * Everything here is asked of the spool and answered on a later turn. A verb works in
  * pieces, as the spool hands them out, until the filter has been applied to all; a verb
@@ -9,6 +10,7 @@
 
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
+#include "postern/route/choose.h"
 
 #define LIST_LIMIT     100
 #define LIST_LIMIT_MAX 1000
@@ -261,7 +263,8 @@ struct verb_call {
     const char *what;           /* for the log */
     struct spool_filter filter; /* its strings are the call's own */
     char *queue, *sender, *recipient;
-    bool parked_too; /* when the jobs are done */
+    char *to, *to_queue; /* FORWARD */
+    bool parked_too;     /* when the jobs are done */
     uint64_t changed;
 };
 
@@ -270,6 +273,8 @@ static void verb_free(struct verb_call *verb)
     free(verb->queue);
     free(verb->sender);
     free(verb->recipient);
+    free(verb->to);
+    free(verb->to_queue);
     free(verb);
 }
 
@@ -298,46 +303,60 @@ static void verb_answer(struct verb_call *verb, int status)
     verb_free(verb);
 }
 
+static void on_applied(void *owner, int status, size_t changed, struct pn_str next);
+
+static void apply_to(struct verb_call *verb, struct pn_str after)
+{
+    if (verb->verb == SPOOL_FORWARD) {
+        spool_forward(verb->spool, verb->loop, &verb->filter, after, pn_str_z(verb->to_queue),
+                      pn_str_z(verb->to), on_applied, verb);
+    } else {
+        spool_apply(verb->spool, verb->loop, verb->verb, &verb->filter, after, on_applied,
+                    verb);
+    }
+}
+
 static void on_applied(void *owner, int status, size_t changed, struct pn_str next)
 {
     struct verb_call *verb = owner;
 
     verb->changed += changed;
     if (status == 0 && verb->call.request && next.len > 0) {
-        spool_apply(verb->spool, verb->loop, verb->verb, &verb->filter, next, on_applied, verb);
+        apply_to(verb, next);
     } else if (status == 0 && verb->call.request && verb->parked_too) {
         verb->parked_too = false;
         verb->filter.parked = true;
-        spool_apply(verb->spool, verb->loop, verb->verb, &verb->filter, PN_STR(""), on_applied,
-                    verb);
+        apply_to(verb, PN_STR(""));
     } else {
         verb_answer(verb, status);
     }
 }
 
-static void apply(struct admin_ask *ask, enum spool_verb spool_verb, const char *what)
+/* NULL: the request was refused. */
+static struct verb_call *verb_new(struct admin_ask *ask, enum spool_verb spool_verb,
+                                  const char *what)
 {
     const struct admin_terms *terms = &ask->terms;
     bool narrowed = (terms->given & (ADMIN_DOMAIN | ADMIN_SENDER | ADMIN_RECIPIENT |
                                      ADMIN_OLDER | ADMIN_ID)) ||
                     terms->held || terms->parked;
-    bool has_parked_verb = spool_verb == SPOOL_RELEASE || spool_verb == SPOOL_DELETE;
+    bool has_parked_verb = spool_verb != SPOOL_HOLD && spool_verb != SPOOL_RETRY;
     struct verb_call *verb;
 
     if (!narrowed && !terms->all) {
         admin_refuse(ask->request, 400,
                      "nothing says which messages: give id, domain, sender, recipient, older, "
                      "held or parked, or \"all\": true");
-        return;
+        return NULL;
     }
     if (terms->held && terms->parked) {
         admin_refuse(ask->request, 400, "a message is held or parked, not both");
-        return;
+        return NULL;
     }
     if (terms->parked && !has_parked_verb) {
         admin_refuse(ask->request, 409,
-                     "parked recipients can be released or deleted, nothing else");
-        return;
+                     "parked recipients can be released, forwarded or deleted, nothing else");
+        return NULL;
     }
     verb = PN_NEW(struct verb_call);
     verb->spool = ask->admin->deps.spool;
@@ -350,9 +369,45 @@ static void apply(struct admin_ask *ask, enum spool_verb spool_verb, const char 
     verb->filter.recipient = pn_str_z(verb->recipient = pn_strndup(terms->recipient));
     verb->parked_too =
         has_parked_verb && (terms->given & ADMIN_ID) && !(terms->given & ADMIN_PARKED);
-    admin_call_begin(&verb->call, ask);
-    spool_apply(verb->spool, verb->loop, verb->verb, &verb->filter, PN_STR(""), on_applied,
-                verb);
+    return verb;
+}
+
+static void apply(struct admin_ask *ask, enum spool_verb spool_verb, const char *what)
+{
+    struct verb_call *verb = verb_new(ask, spool_verb, what);
+
+    if (verb) {
+        admin_call_begin(&verb->call, ask);
+        apply_to(verb, PN_STR(""));
+    }
+}
+
+/* Parked messages go to somebody else: the mail is handed over, the sender is not told. */
+void admin_forward_parked(struct admin_ask *ask)
+{
+    const struct admin_daemon *daemon = &ask->admin->deps.daemon;
+    struct route_choice choice;
+    struct verb_call *verb;
+
+    if (!(ask->terms.given & ADMIN_ADDRESS)) {
+        admin_refuse(ask->request, 400, "address says where to: give one");
+        return;
+    }
+    route_choose(daemon->conf(daemon->owner), daemon->domains(daemon->owner), PN_STR(""),
+                 ask->terms.address, &choice);
+    if (choice.refused) {
+        admin_refuse(ask->request, 409, "%.*s: %s", PN_FMT(ask->terms.address), choice.why);
+        return;
+    }
+    verb = verb_new(ask, SPOOL_FORWARD, "parked forward");
+    if (verb) {
+        verb->filter.parked = true;
+        verb->parked_too = false;
+        verb->to = pn_strndup(ask->terms.address);
+        verb->to_queue = pn_strdup(choice.queue);
+        admin_call_begin(&verb->call, ask);
+        apply_to(verb, PN_STR(""));
+    }
 }
 
 void admin_hold_jobs(struct admin_ask *ask)

@@ -41,6 +41,8 @@ static const struct admin_route routes[] = {
      "Held or parked messages are due now."},
     {"POST", "/v1/queue/retry", ADMIN_FILTER | ADMIN_ID | ADMIN_ALL, admin_retry_jobs,
      "Waiting messages are due now."},
+    {"POST", "/v1/queue/forward", ADMIN_FILTER | ADMIN_ID | ADMIN_ALL | ADMIN_ADDRESS,
+     admin_forward_parked, "Parked messages go to another address, and are parked no longer."},
     {"POST", "/v1/queue/delete", ADMIN_FILTER | ADMIN_ID | ADMIN_ALL, admin_delete_jobs,
      "Messages are deleted, without a report to anybody."},
     {"POST", "/v1/flush", ADMIN_DOMAIN | ADMIN_ALL, admin_flush,

@@ -55,7 +55,8 @@ cli_command_fn cli_domain_list, cli_domain_show, cli_domain_add, cli_domain_remo
     cli_domain_check;
 cli_command_fn cli_queue_list, cli_queue_show, cli_queue_hold, cli_queue_release,
     cli_queue_retry, cli_queue_delete;
-cli_command_fn cli_parked_list, cli_parked_show, cli_parked_release, cli_parked_delete;
+cli_command_fn cli_parked_list, cli_parked_show, cli_parked_release, cli_parked_forward,
+    cli_parked_delete;
 cli_command_fn cli_recipients_show, cli_recipients_test, cli_recipients_import,
     cli_recipients_export, cli_recipients_forget;
 cli_command_fn cli_flush, cli_destination_list, cli_destination_show, cli_destination_hold,

@@ -93,6 +93,8 @@ static const struct cli_command commands[] = {
      "One of them: its parked recipients, and why."},
     {"parked release", "[ID ...]", 0, CLI_ARGUMENTS_MAX, parked_verb_options,
      cli_parked_release, "Makes parked recipients due now."},
+    {"parked forward", "ADDRESS [ID ...]", 1, CLI_ARGUMENTS_MAX, parked_verb_options,
+     cli_parked_forward, "Sends parked messages to another address, and parks them no longer."},
     {"parked delete", "[ID ...]", 0, CLI_ARGUMENTS_MAX, parked_verb_options, cli_parked_delete,
      "Deletes parked recipients, without a report to anybody."},
     {"flush", "[DOMAIN]", 0, 1, flush_options, cli_flush,

@@ -344,10 +344,14 @@ int cli_trace(struct cli *cli, const struct cli_args *args)
 
 /* ---- verbs ------------------------------------------------------------------------ */
 
-static json_t *filter_body(const struct cli_args *args, bool parked, const char *id)
+static json_t *filter_body(const struct cli_args *args, bool parked, const char *address,
+                           const char *id)
 {
     json_t *body = json_object();
 
+    if (address) {
+        pn_assert(json_object_set_new(body, "address", cli_json(address)) == 0);
+    }
     if (parked) {
         pn_assert(json_object_set_new(body, "parked", json_true()) == 0);
     }
@@ -362,14 +366,15 @@ static json_t *filter_body(const struct cli_args *args, bool parked, const char 
     return body;
 }
 
-static int apply(struct cli *cli, const struct cli_args *args, bool parked, const char *path,
-                 const char *done)
+/* With an address, that is the first argument; the others are IDs. */
+static int apply_with(struct cli *cli, const struct cli_args *args, bool parked,
+                      const char *path, const char *done, const char *address)
 {
     uint64_t changed = 0;
     int result = CLI_DONE;
-    size_t rounds = args->count > 0 ? args->count : 1;
+    size_t first = address ? 1 : 0, ids = args->count - first, rounds = ids > 0 ? ids : 1;
 
-    if (args->count == 0 && args->given_count == 0) {
+    if (ids == 0 && args->given_count == 0) {
         (void)fprintf(cli->err,
                       "postern: nothing says which messages: give their IDs, filters, "
                       "or --all\n");
@@ -378,9 +383,10 @@ static int apply(struct cli *cli, const struct cli_args *args, bool parked, cons
     for (size_t i = 0; i < rounds && result == CLI_DONE; i++) {
         json_t *answer;
 
-        result = cli_ask(cli, "POST", path,
-                         filter_body(args, parked, args->count > 0 ? args->values[i] : NULL),
-                         &answer);
+        result = cli_ask(
+            cli, "POST", path,
+            filter_body(args, parked, address, ids > 0 ? args->values[first + i] : NULL),
+            &answer);
         changed += cli_number(answer, "changed");
         if (answer && !cli_flag(answer, "complete")) {
             (void)fprintf(cli->err, "postern: the store stopped working halfway\n");
@@ -392,6 +398,12 @@ static int apply(struct cli *cli, const struct cli_args *args, bool parked, cons
         (void)fprintf(cli->out, "%s: %llu\n", done, (unsigned long long)changed);
     }
     return !cli->json && result == CLI_DONE && changed == 0 ? CLI_REFUSED : result;
+}
+
+static int apply(struct cli *cli, const struct cli_args *args, bool parked, const char *path,
+                 const char *done)
+{
+    return apply_with(cli, args, parked, path, done, NULL);
 }
 
 int cli_queue_hold(struct cli *cli, const struct cli_args *args)
@@ -422,4 +434,9 @@ int cli_parked_release(struct cli *cli, const struct cli_args *args)
 int cli_parked_delete(struct cli *cli, const struct cli_args *args)
 {
     return apply(cli, args, true, "/v1/queue/delete", "deleted");
+}
+
+int cli_parked_forward(struct cli *cli, const struct cli_args *args)
+{
+    return apply_with(cli, args, true, "/v1/queue/forward", "forwarded", args->values[0]);
 }
