@@ -13,6 +13,8 @@
  * target cannot be had the mail is to be held, and verify decides about the recipient after
  * all: what it remembers is all that is left.
  *
+ * A second recipient of a target that speaks LMTP makes it a held one.
+ *
  * <postmaster> is never looked up (RFC 5321 4.5.1); a live target judges for itself.
  */
 #include "session_priv.h"
@@ -88,8 +90,14 @@ static void accept(struct session *session)
     if (transaction->way == WAY_OPEN) {
         transaction->way = asked->way;
     }
+    /* LMTP answers for each recipient at the end, and the client hears one answer: more than
+     * one may have different fates, and each gets its own when the mail is held. */
+    if (transaction->way == WAY_PASS && transaction->recipient_count > 1 &&
+        asked->domain->service == CONF_LMTP) {
+        transaction->way = WAY_HOLD;
+    }
     if (transaction->way == WAY_HOLD && transaction->pass.state == PASS_OPEN) {
-        ingress_pass_stop(session); /* whose recipients were all refused */
+        ingress_pass_stop(session); /* whose recipients were all refused, or are held now */
     }
     session->recipients++;
     stats_count(session->ingress->deps.counters, STATS_RCPT_ACCEPTED, 1);

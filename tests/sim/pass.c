@@ -246,6 +246,47 @@ static void test_late_yes_after_verbs(void **state)
     }
 }
 
+/* What the target says of each recipient at the end of an LMTP text. */
+static const char *lmtp_fates(void *owner, struct sim_server *server, enum sim_verb verb,
+                              struct pn_str arg)
+{
+    (void)owner;
+    (void)server;
+    if (verb != SIM_DOT) {
+        return NULL;
+    }
+    return pn_str_starts(arg, PN_STR("bad"))     ? "554 5.6.0 Not like this"
+           : pn_str_starts(arg, PN_STR("later")) ? "451 4.3.0 Later, please"
+                                                 : NULL;
+}
+
+/* One recipient hears what LMTP says; of several each has its own fate, and none has two. */
+static void test_lmtp(void **state)
+{
+    struct sim *sim = begin(350);
+    struct sim_mail *mail;
+
+    (void)state;
+    sim_domain(sim, "example.net", DOMAIN "service = lmtp\n");
+    sim_run(sim, PN_MINUTES(1));
+    sim_server(sim, HOST)->on_verb = lmtp_fates;
+    assert_int_equal(send(sim, "b@example.net", NULL)->state, SIM_TAKEN);
+    assert_int_equal(sim_logged(sim, PN_EV_PASSED), 1);
+    assert_int_equal(send(sim, "bad@example.net", NULL)->code, 554);
+    assert_int_equal(send(sim, "later@example.net", NULL)->code, 451);
+    assert_int_equal(sim_logged(sim, PN_EV_STORED), 0);
+    mail = send(sim, "b@example.net bad@example.net later@example.net", NULL);
+    assert_int_equal(mail->state, SIM_TAKEN);
+    sim_run(sim, PN_MINUTES(2));
+    sim_server(sim, HOST)->on_verb = NULL;
+    sim_settle(sim, PN_HOURS(2), true);
+    assert_int_equal(mail->recipients[0].delivered, 1);
+    assert_true(mail->recipients[1].parked);
+    assert_int_equal(mail->recipients[2].delivered, 1);
+    assert_int_equal(sim_duplicates(sim), 0);
+    sim_free(&sim);
+}
+
 /* The client is gone in the middle of the text: the target is told nothing that is whole. */
 static void test_client_vanishes(void **state)
 {
@@ -306,10 +347,15 @@ static void test_crash_any_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_passes),          cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_ends_everywhere), cmocka_unit_test(test_late_everywhere),
-        cmocka_unit_test(test_late_yes),        cmocka_unit_test(test_late_yes_after_verbs),
-        cmocka_unit_test(test_client_vanishes), cmocka_unit_test(test_without_a_spool),
+        cmocka_unit_test(test_passes),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_ends_everywhere),
+        cmocka_unit_test(test_late_everywhere),
+        cmocka_unit_test(test_late_yes),
+        cmocka_unit_test(test_late_yes_after_verbs),
+        cmocka_unit_test(test_lmtp),
+        cmocka_unit_test(test_client_vanishes),
+        cmocka_unit_test(test_without_a_spool),
         cmocka_unit_test(test_crash_any_time),
     };
 
