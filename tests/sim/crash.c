@@ -1,6 +1,7 @@
 /*
  * crash.c - power is cut after each store operation of a scenario in turn, and each fails
- * in turn, alone and with those that follow it.
+ * in turn, alone and with those that follow it; and starts fail after the power was cut.
+ * Where the state store matters, the same is done to its operations.
  *
  * A scenario runs once without a fault, which counts its operations; then once more for
  * each operation and each kind of fault. In the end the primary is up, and every message
@@ -188,20 +189,70 @@ static void run_verbs(struct sim *sim)
     sim_run(sim, PN_SECONDS(1));
 }
 
+/* Live: refused, taken, lost before and behind the dot, and answered late. */
+static void run_pass(struct sim *sim)
+{
+    struct sim_server *server = sim_server(sim, HOST);
+
+    sim_domain(sim, "example.net",
+               "target = {\"" HOST "\"}\nrecipients = {call-ahead}\n"
+               "when_up = pass-through\n");
+    server->on_verb = pick;
+    sim_run(sim, PN_SECONDS(10));
+    sim_send(sim, sim_mail_new(sim, "a@here.example", "b@example.net no@example.net", 300000),
+             1, NULL);
+    sim_run(sim, PN_SECONDS(2));
+    server->ends[SIM_DOT] = SIM_RESETS;
+    server->die_keeps = true;
+    server->ends_left = 1;
+    sim_submit(sim, "a@here.example", "c@example.net");
+    sim_run(sim, PN_SECONDS(2));
+    server->ends[SIM_DATA] = SIM_CLOSES;
+    server->ends[SIM_DOT] = SIM_REPLIES;
+    server->ends_left = 1;
+    sim_submit_many(sim, "example.net", 3, 3);
+    sim_run(sim, PN_SECONDS(2));
+    server->delays_ms[SIM_DOT] = PN_MINUTES(6);
+    sim_submit(sim, "a@here.example", "d@example.net");
+    sim_run(sim, PN_MINUTES(12));
+    server->delays_ms[SIM_DOT] = 0;
+    server->ends[SIM_DATA] = SIM_REPLIES;
+    server->ends_left = 0;
+}
+
+/* Asked about, remembered, away, and back. */
+static void run_knowledge(struct sim *sim)
+{
+    sim_domain(sim, "example.net",
+               "target = {\"" HOST "\"}\nrecipients = {call-ahead}\nwhen_up = accept\n");
+    sim_server(sim, HOST)->on_verb = pick;
+    sim_run(sim, PN_SECONDS(10));
+    for (int round = 0; round < 2; round++) {
+        sim_submit(sim, "a@here.example", "b@example.net");
+        sim_submit(sim, "a@here.example", "no@example.net");
+        sim_submit(sim, "a@here.example", "later@example.net");
+        sim_run(sim, PN_MINUTES(2));
+        sim_reach(sim, HOST, round == 0 ? SIM_REFUSED : SIM_UP);
+    }
+    sim_run(sim, PN_MINUTES(2));
+}
+
 struct scenario {
     const char *name;
     void (*run)(struct sim *sim);
     bool encrypt;
+    bool state; /* the state store has a part in it */
 };
 
 static const struct scenario scenarios[] = {
-    {"hold", run_hold, false},     {"crowd", run_crowd, false},
-    {"large", run_large, false},   {"large, encrypted", run_large, true},
-    {"drain", run_drain, false},   {"through", run_through, false},
-    {"fates", run_fates, false},   {"two jobs", run_two_jobs, false},
-    {"expiry", run_expiry, false}, {"stop", run_stop, false},
-    {"twice", run_twice, false},   {"drain, encrypted", run_drain, true},
-    {"verbs", run_verbs, false},
+    {"hold", run_hold, false, false},          {"crowd", run_crowd, false, false},
+    {"large", run_large, false, false},        {"large, encrypted", run_large, true, false},
+    {"drain", run_drain, false, false},        {"through", run_through, false, false},
+    {"fates", run_fates, false, false},        {"two jobs", run_two_jobs, false, false},
+    {"expiry", run_expiry, false, false},      {"stop", run_stop, false, true},
+    {"twice", run_twice, false, false},        {"drain, encrypted", run_drain, true, false},
+    {"verbs", run_verbs, false, false},        {"pass", run_pass, false, true},
+    {"knowledge", run_knowledge, false, true},
 };
 
 /* ---- runs
@@ -211,10 +262,12 @@ static const struct {
     const char *name;
     enum sim_fault fault;
     uint64_t span;
+    bool state; /* of the state store */
 } faults[] = {
-    {"cut", SIM_POWER_CUT, 1},
-    {"fail", SIM_FAIL, 1},
-    {"fail 5", SIM_FAIL, 5},
+    {"cut", SIM_POWER_CUT, 1, false},      {"cut, fail 3", SIM_CUT_AND_FAIL, 4, false},
+    {"fail", SIM_FAIL, 1, false},          {"fail 5", SIM_FAIL, 5, false},
+    {"state cut", SIM_POWER_CUT, 1, true}, {"state cut, fail 3", SIM_CUT_AND_FAIL, 4, true},
+    {"state fail", SIM_FAIL, 1, true},     {"state fail 5", SIM_FAIL, 5, true},
 };
 
 struct run {
@@ -222,8 +275,23 @@ struct run {
     size_t fault; /* SIZE_MAX: none */
     uint64_t n;
     bool verbose;
-    uint64_t operations, duplicates; /* out, of this process */
+    uint64_t operations, state_operations, duplicates; /* out, of this process */
 };
+
+static void order_fault(struct sim *sim, const struct run *run)
+{
+    sim_fault_at(sim, SIM_NO_FAULT, 0, 0);
+    sim_state_fault_at(sim, SIM_NO_FAULT, 0, 0);
+    if (run->fault == SIZE_MAX) {
+        return;
+    }
+    if (faults[run->fault].state) {
+        sim_state_fault_at(sim, faults[run->fault].fault, run->n, PN_SECONDS(2));
+    } else {
+        sim_fault_at(sim, faults[run->fault].fault, run->n, PN_SECONDS(2));
+    }
+    sim_fault_span(sim, faults[run->fault].span);
+}
 
 static void run_one(struct run *run)
 {
@@ -235,16 +303,14 @@ static void run_one(struct run *run)
     sim_host(sim, "mx2.example.org", "192.0.2.2");
     sim_domain(sim, "example.net", "target = {\"" HOST "\"}");
     sim_domain(sim, "example.org", "target = {\"mx2.example.org\"}");
-    if (run->fault == SIZE_MAX) {
-        sim_fault_at(sim, SIM_NO_FAULT, 0, 0);
-    } else {
-        sim_fault_at(sim, faults[run->fault].fault, run->n, PN_SECONDS(2));
-        sim_fault_span(sim, faults[run->fault].span);
-    }
+    order_fault(sim, run);
     run->scenario->run(sim);
     run->operations = sim_store_operations(sim);
+    run->state_operations = sim_state_operations(sim);
     sim_fault_at(sim, SIM_NO_FAULT, 0, 0);
-    sim_run(sim, PN_SECONDS(5));
+    sim_state_fault_at(sim, SIM_NO_FAULT, 0, 0);
+    sim_run(sim, PN_MINUTES(11)); /* a start that has failed is tried again */
+    sim_start_if_off(sim);
     sim_server(sim, HOST)->on_verb = NULL;
     sim_reach(sim, HOST, SIM_UP);
     sim_verb(sim, SPOOL_RELEASE, "");
@@ -261,15 +327,21 @@ static void run_isolated(void *arg)
 static void test_scenario(void **state)
 {
     struct run run = {.scenario = *state, .fault = SIZE_MAX};
-    uint64_t operations;
+    uint64_t operations, state_operations;
     size_t failed = 0;
 
     run_one(&run);
     operations = run.operations;
+    state_operations = run.state_operations;
     assert_true(operations > 5);
-    assert_int_equal(run.duplicates, 0);
+    assert_int_equal(run.duplicates > 0, run.scenario->run == run_pass);
     for (size_t fault = 0; fault < sizeof faults / sizeof *faults; fault++) {
-        for (uint64_t n = 1; n <= operations + 3; n++) {
+        uint64_t most = faults[fault].state ? state_operations : operations;
+
+        for (uint64_t n = 1; n <= most + 3; n++) {
+            if (faults[fault].state && !run.scenario->state) {
+                break;
+            }
             run.fault = fault;
             run.n = n;
             if (!sim_isolated(run_isolated, &run)) {
@@ -279,7 +351,8 @@ static void test_scenario(void **state)
             }
         }
     }
-    print_message("%s: %llu operations\n", run.scenario->name, (unsigned long long)operations);
+    print_message("%s: %llu operations, %llu of the state store\n", run.scenario->name,
+                  (unsigned long long)operations, (unsigned long long)state_operations);
     assert_int_equal(failed, 0);
 }
 

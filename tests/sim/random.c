@@ -558,7 +558,7 @@ int main(int argc, char **argv)
         struct job job = {.seed = first + i, .verbose = verbose};
 
         if (!sim_isolated(run_seed, &job)) {
-            printf("FAILED: random -v %llu\n", (unsigned long long)job.seed);
+            printf("FAILED: %s -v %llu\n", argv[0], (unsigned long long)job.seed);
             (void)fflush(stdout);
             failed++;
         }
