@@ -251,6 +251,7 @@ static int make_workers(struct daemon *daemon, struct pn_err *err)
         .counters = daemon->counters,
         .clock = &daemon->clock,
         .board = daemon->board,
+        .logins = daemon->logins,
         .lists = daemon->lists,
         .rates = daemon->rates,
         .defer = daemon->defer,

@@ -31,6 +31,7 @@ struct daemon {
     struct queue_clock clock;
     struct policy_limits *limits;
     struct out_board *board;
+    struct out_logins *logins;
     struct http *http;
     struct verify_lists *lists;
     struct verify_rates *rates;

@@ -11,6 +11,7 @@
 #include "postern/base/mem.h"
 #include "postern/http/client.h"
 #include "postern/mail/address.h"
+#include "postern/outbound/logins.h"
 #include "postern/policy/defer.h"
 #include "postern/tls/context.h"
 
@@ -85,6 +86,9 @@ void daemon_knowledge_open(struct daemon *daemon)
     (void)snprintf(path, sizeof path, "%s/lists", daemon->settings.conf->spool);
     daemon->lists_path = pn_strdup(path);
     daemon->board = out_board_new();
+    daemon->logins = out_logins_new(daemon->settings.files);
+    daemon->out.board = daemon->board;
+    daemon->out.logins = daemon->logins;
     tls_crypto()->ops->random(&seed, sizeof seed);
     daemon->defer = policy_defer_new(seed);
     daemon->http = http_client_new(loop, &ops, daemon->loop);
@@ -113,6 +117,7 @@ void daemon_knowledge_close(struct daemon *daemon)
     http_client_free(&daemon->http);
     policy_defer_free(&daemon->defer);
     out_board_free(&daemon->board);
+    out_logins_free(&daemon->logins);
     free(daemon->lists_path);
 }
 

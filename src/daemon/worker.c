@@ -158,6 +158,8 @@ static void make_out(struct daemon_worker *worker, const struct daemon_settings 
         .own_count = settings->own_count,
         .own_ips = worker->own_ips,
         .own_ip_count = settings->own_ip_count,
+        .board = worker->deps.board,
+        .logins = worker->deps.logins,
     };
 }
 

@@ -22,6 +22,7 @@ struct daemon_worker_deps {
     struct stats_counters *counters;
     const struct queue_clock *clock;
     struct out_board *board;
+    struct out_logins *logins;
     struct verify_lists *lists;
     struct verify_rates *rates;
     struct policy_defer *defer;

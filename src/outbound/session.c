@@ -85,6 +85,7 @@ void out_session_free(struct out_session **session)
     }
     *session = NULL;
     hang_up(s, false);
+    out_login_reset(s);
     smtp_client_free(&s->client);
     conf_unref(&s->options.conf);
     conf_domain_unref(&s->options.domain);
@@ -244,6 +245,7 @@ void out_session_quit(struct out_session *session)
     case OUT_RACING:
     case OUT_GREETING:
     case OUT_HANDSHAKE:
+    case OUT_IDENTIFYING:
         pn_buf_clear(&session->reason);
         out_session_end(session, OUT_END_CLEAN, "given up before it was ready");
         break;
@@ -270,6 +272,16 @@ uint64_t out_session_size_limit(const struct out_session *session)
 struct pn_str out_session_ehlo_lines(const struct out_session *session)
 {
     return session->client ? smtp_client_ehlo_lines(session->client) : PN_STR("");
+}
+
+unsigned out_session_quirks(const struct out_session *session)
+{
+    return session->client ? smtp_client_quirks(session->client) : 0;
+}
+
+unsigned out_session_window(const struct out_session *session)
+{
+    return session->client ? smtp_client_window(session->client) : 0;
 }
 
 const struct stream_tls *out_session_tls(const struct out_session *session)

@@ -1,7 +1,8 @@
 /*
  * session_priv.h - what the parts of a session share: session.c is its life and its owner's
  * calls, connect.c finds a host that takes a connection, talk.c speaks with it, secure.c is for
- * its TLS, live.c for live transactions, watch.c for people who look on.
+ * its TLS, login.c for its login, identity.c says who its mail is from, live.c is for live
+ * transactions, watch.c for people who look on.
  */
 #ifndef POSTERN_OUTBOUND_SESSION_PRIV_H
 #define POSTERN_OUTBOUND_SESSION_PRIV_H
@@ -23,7 +24,8 @@ enum out_state {
     OUT_GREETING,  /* greeting, EHLO, STARTTLS, check: what comes before READY */
     OUT_HANDSHAKE, /* of TLS */
     OUT_READY,
-    OUT_LEAVING, /* QUIT follows the mails under way */
+    OUT_IDENTIFYING, /* XCLIENT or XFORWARD was said: READY follows */
+    OUT_LEAVING,     /* QUIT follows the mails under way */
     OUT_ENDED,
 };
 
@@ -65,7 +67,7 @@ struct out_session {
     struct out_lookup v6, v4;
     struct out_try tries[ROUTE_ADDRESSES_MAX];
     size_t try_count;
-    size_t current; /* the address that we are connected to */
+    size_t current;        /* the address that we are connected to */
     const char *helo_name; /* for EHLO, of that address's source; NULL: hostname */
     struct pn_mono last_start;
     bool clear; /* TLS has failed at this address, and may be done without */
@@ -79,12 +81,18 @@ struct out_session {
     struct stream *stream;
     struct smtp_client *client; /* kept after the end, for what it knows of the peer */
     bool secured;
+    struct policy_sasl *sasl; /* of the login under way */
+    unsigned sasl_tried;      /* enum conf_auth */
+    bool logged_in;
+    bool identified;  /* XCLIENT was said */
+    bool did_well;    /* the board knows that commands sent together are answered */
     bool tls_settled; /* what TLS the connection has is known, and counted */
     char tls_text[OUT_HOST_REASON_MAX]; /* out_session_tls_why */
     char peer[OUT_PEER_CHARS];
     enum out_wait waits;
-    uint64_t replies; /* of the client, when the deadline was set */
-    bool was_unsent;  /* octets were on their way after the last look */
+    struct pn_mono since; /* when the deadline was set */
+    uint64_t replies;     /* of the client, when the deadline was set */
+    bool was_unsent;      /* octets were on their way after the last look */
 
     struct smtp_client_mail **mails; /* under way, in the order in which they came */
     size_t mail_count, mail_cap;
@@ -128,6 +136,14 @@ void out_talk_hurry(struct out_session *session); /* the time-out was changed */
 void out_talk_adopt(struct out_session *session, struct stream *stream);
 /* A peer that was turned down, and is not at fault for us, is left in good order. */
 void out_talk_goodbye(struct out_session *session);
+void out_talk_go_on(struct out_session *session); /* what comes before READY has gone well */
+
+/* login.c */
+bool out_login_wanted(const struct out_session *session);
+void out_login_begin(struct out_session *session);
+void out_login_challenge(struct out_session *session, struct pn_str challenge);
+void out_login_ended(struct out_session *session, const struct smtp_reply *reply);
+void out_login_reset(struct out_session *session);
 
 /* secure.c */
 bool out_secure_needed(const struct out_session *session); /* the host gets no mail without */
@@ -148,6 +164,7 @@ bool out_live_may_reset(const struct out_session *session);
 
 /* watch.c */
 void out_watch_data(struct out_session *session, char direction, struct pn_str data);
+void out_watch_secret(struct out_session *session, struct pn_str data); /* ours, masked */
 void out_watch_note(struct out_session *session, const char *format, ...) PN_PRINTF(2, 3);
 
 #endif

@@ -13,13 +13,16 @@
 #include "session_priv.h"
 
 #include "postern/base/assert.h"
+#include "postern/outbound/board.h"
 
 #include <stdio.h>
+
+#define OUT_SLOW_MS PN_SECONDS(5) /* a reply to a text that takes so long: less at a time */
 
 static bool talks(const struct out_session *session)
 {
     return session->state == OUT_GREETING || session->state == OUT_READY ||
-           session->state == OUT_LEAVING;
+           session->state == OUT_IDENTIFYING || session->state == OUT_LEAVING;
 }
 
 /* ---- how it goes wrong ---- */
@@ -59,6 +62,8 @@ static void break_off(struct out_session *session, enum out_end end, const char 
     if (session->state == OUT_GREETING || session->state == OUT_HANDSHAKE) {
         out_connect_failed(session, end == OUT_END_BUSY ? end : OUT_END_FAILED, "%s: %s",
                            session->peer, what);
+    } else if (session->state == OUT_IDENTIFYING && session->identified) {
+        out_session_end(session, OUT_END_CLIENT, "%s: %s", session->peer, what);
     } else if (session->state == OUT_LEAVING && idle) {
         out_session_end(session, OUT_END_CLEAN, "%s: %s", session->peer, what);
     } else if (end == OUT_END_BUSY) {
@@ -66,6 +71,18 @@ static void break_off(struct out_session *session, enum out_end end, const char 
     } else {
         out_session_end(session, idle ? OUT_END_CLEAN : OUT_END_LOST, "%s: %s", session->peer,
                         what);
+    }
+}
+
+/* Said after XCLIENT: a session that is ready has heard what its client is to get already. */
+static void break_off_client(struct out_session *session, const struct smtp_reply *reply,
+                             const char *what)
+{
+    bool verdict = session->state == OUT_IDENTIFYING;
+
+    out_session_end(session, OUT_END_CLIENT, "%s: %s", session->peer, what);
+    if (verdict) {
+        session->events[session->event_first + session->event_count - 1].reply = *reply;
     }
 }
 
@@ -81,8 +98,28 @@ static void break_off_reply(struct out_session *session, enum out_end end,
     describe(reply, &what);
     (void)!pn_buf_printf(&what, " %s %s", before_stage(stage), stage);
     (void)!pn_buf_append_char(&what, '\0');
-    break_off(session, end, pn_buf_str(&what).ptr);
+    if (session->identified && reply->code >= 400) {
+        break_off_client(session, reply, pn_buf_str(&what).ptr);
+    } else {
+        break_off(session, end, pn_buf_str(&what).ptr);
+    }
     pn_buf_fini(&what);
+}
+
+/*
+ * The peer has shown that it does not keep to what it announces. The mails under way are sent
+ * again, over a session that knows, and it is not held against the destination.
+ */
+static void break_off_quirk(struct out_session *session, const struct smtp_client_event *event)
+{
+    if (session->deps.board) {
+        out_board_add_quirks(session->deps.board,
+                             pn_str_z(session->options.domain->destination), event->quirks,
+                             true, session->deps.loop->now);
+    }
+    out_watch_note(session, "it is spoken to %s from now on",
+                   event->quirks & SMTP_QUIRK_PIPELINING ? "step by step" : "without BDAT");
+    break_off_reply(session, OUT_END_BUSY, &event->reply, event->stage);
 }
 
 /* What the peer still owed us when the connection ended or the time was over. */
@@ -176,7 +213,7 @@ static void on_ehlo(struct out_session *session)
         out_secure_begin(session);
     } else {
         out_secure_settled(session);
-        go(session);
+        out_talk_go_on(session);
     }
 }
 
@@ -185,6 +222,15 @@ static void on_starttls_refused(struct out_session *session, const struct smtp_r
     out_secure_missing(session);
     if (out_secure_needed(session)) {
         break_off_reply(session, OUT_END_FAILED, reply, "STARTTLS");
+    } else {
+        out_talk_go_on(session);
+    }
+}
+
+void out_talk_go_on(struct out_session *session)
+{
+    if (out_login_wanted(session)) {
+        out_login_begin(session);
     } else {
         go(session);
     }
@@ -197,6 +243,23 @@ static void on_checked(struct out_session *session, const struct smtp_reply *rep
     } else {
         break_off_reply(session, OUT_END_FAILED, reply, "MAIL FROM");
     }
+}
+
+/* Whoever has taken a mail this way is not one that falls silent because of it. */
+static void on_done(struct out_session *session, struct smtp_client_mail *mail)
+{
+    bool taken = false;
+
+    for (size_t i = 0; i < mail->recipient_count; i++) {
+        taken = taken || smtp_reply_ok(&mail->replies[i]);
+    }
+    if (taken && !session->did_well && session->deps.board) {
+        session->did_well = true;
+        out_board_no_quirks(session->deps.board,
+                            pn_str_z(session->options.domain->destination));
+    }
+    out_session_drop_mail(session, mail);
+    out_event_push(session, OUT_EV_DONE, mail);
 }
 
 static void on_event(struct out_session *session, const struct smtp_client_event *event)
@@ -216,8 +279,7 @@ static void on_event(struct out_session *session, const struct smtp_client_event
         out_event_push(session, OUT_EV_TEXT, event->mail);
         break;
     case SMTP_CLIENT_EV_DONE:
-        out_session_drop_mail(session, event->mail);
-        out_event_push(session, OUT_EV_DONE, event->mail);
+        on_done(session, event->mail);
         break;
     case SMTP_CLIENT_EV_CHECKED:
         on_checked(session, &event->reply);
@@ -227,13 +289,22 @@ static void on_event(struct out_session *session, const struct smtp_client_event
         session->events[session->event_first + session->event_count - 1].reply = event->reply;
         break;
     case SMTP_CLIENT_EV_FAILED:
+        if (event->quirks) {
+            break_off_quirk(session, event);
+            break;
+        }
         break_off_reply(session, event->busy ? OUT_END_BUSY : OUT_END_LOST, &event->reply,
                         event->stage);
         break;
     case SMTP_CLIENT_EV_CHALLENGE:
+        out_login_challenge(session, event->challenge);
+        break;
     case SMTP_CLIENT_EV_AUTH:
+        out_login_ended(session, &event->reply);
+        break;
     case SMTP_CLIENT_EV_IDENTIFIED:
-        break; /* nothing of the kind was asked */
+        become_ready(session);
+        break;
     case SMTP_CLIENT_EV_QUIT:
         out_session_end(session, OUT_END_CLEAN, "%s: all done", session->peer);
         break;
@@ -260,7 +331,11 @@ static bool give_output(struct out_session *session)
     bool given = false;
 
     while (output->len > 0 && stream_unsent(session->stream) < OUT_UNSENT_MAX) {
-        out_watch_data(session, '>', pn_buf_str(output));
+        if (smtp_client_in_auth(session->client)) {
+            out_watch_secret(session, pn_buf_str(output));
+        } else {
+            out_watch_data(session, '>', pn_buf_str(output));
+        }
         stream_write(session->stream, pn_buf_str(output));
         pn_buf_consume(output, output->len);
         output = smtp_client_output(session->client);
@@ -300,9 +375,14 @@ static void watch_time(struct out_session *session)
     uint64_t replies = smtp_client_replies(session->client);
     bool moved = replies != session->replies || (session->was_unsent && unsent == 0);
 
+    if (session->waits == OUT_WAIT_FINAL && replies != session->replies &&
+        session->deps.loop->now.ms - session->since.ms >= OUT_SLOW_MS) {
+        smtp_client_slow(session->client);
+    }
     if (wait == OUT_WAIT_NOTHING) {
         loop_timer_stop(session->deps.loop, &session->timer);
     } else if (wait != session->waits || moved) {
+        session->since = session->deps.loop->now;
         loop_timer_after(session->deps.loop, &session->timer, allowance(session, wait));
     }
     if (session->was_unsent && unsent == 0 && (session->text_mail || out_live_text(session))) {
@@ -329,6 +409,12 @@ void out_talk_tick(struct out_session *session)
     if (session->state == OUT_HANDSHAKE) {
         out_secure_failed(session, "the TLS handshake was not done in time");
         return;
+    }
+    if (session->deps.board && session->waits != OUT_WAIT_SENDING &&
+        smtp_client_stalled(session->client)) {
+        out_board_add_quirks(session->deps.board,
+                             pn_str_z(session->options.domain->destination),
+                             SMTP_QUIRK_PIPELINING, false, session->deps.loop->now);
     }
     owed(session, open, sizeof open);
     pn_buf_init(&what, 256);
@@ -364,15 +450,24 @@ void out_talk_pump(struct out_session *session)
 
 void out_talk_begin(struct out_session *session)
 {
+    const char *hostname = session->options.conf->hostname;
     struct smtp_client_options options = {
-        .hostname = pn_str_z(session->options.conf->hostname),
+        .hostname = pn_str_z(session->helo_name ? session->helo_name : hostname),
         .lmtp = session->options.domain->service == CONF_LMTP,
         .window_mails = session->options.window_mails,
         .window_octets = session->options.window_octets,
+        .window_mails_max = session->options.window_mails_max,
+        .window_octets_max = session->options.window_octets_max,
+        .quirks = session->deps.board
+                      ? out_board_quirks(session->deps.board,
+                                         pn_str_z(session->options.domain->destination),
+                                         session->deps.loop->now)
+                      : 0,
     };
 
     smtp_client_free(&session->client);
     session->client = smtp_client_new(&options);
+    out_login_reset(session);
     session->state = OUT_GREETING;
     session->secured = false;
     session->tls_settled = false;

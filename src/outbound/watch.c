@@ -63,6 +63,20 @@ void out_watch_data(struct out_session *session, char direction, struct pn_str d
     }
 }
 
+/* "AUTH PLAIN ***": the one who watches may not be the one who may know the password. */
+void out_watch_secret(struct out_session *session, struct pn_str data)
+{
+    struct pn_str line = pn_str_sub(data, 0, pn_str_find(data, '\r'));
+    struct pn_str secret = line;
+
+    if (pn_str_starts(line, PN_STR("AUTH "))) {
+        pn_str_cut(&secret, ' ');
+        pn_str_cut(&secret, ' ');
+    }
+    out_watch_data(session, '>', pn_str_sub(line, 0, line.len - secret.len));
+    out_watch_data(session, '>', secret.len > 0 ? PN_STR("***\r\n") : PN_STR("\r\n"));
+}
+
 void out_watch_note(struct out_session *session, const char *format, ...)
 {
     struct pn_buf line;

@@ -87,7 +87,8 @@ static void hand_in(struct fixture *f)
 
 static void take_event(struct fixture *f, const struct out_event *event)
 {
-    static const char *const ends[] = {"CLEAN", "BUSY", "FAILED", "LOST", "LOOP", "CLIENT"};
+    static const char *const ends[] = {"CLEAN", "BUSY",    "FAILED", "LOST",
+                                       "LOOP",  "REFUSED", "CLIENT"};
     int mail = (int)(event->mail - f->mails);
 
     switch (event->kind) {

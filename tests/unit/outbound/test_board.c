@@ -84,6 +84,33 @@ static void test_wanted(void **state)
     assert_int_equal(out_board_wanted(board, A), 1);
 }
 
+#define AT(hours) ((struct pn_mono){PN_HOURS(hours)})
+
+/* A quirk that is sure counts at once, one that is guessed the second time. */
+static void test_quirks(void **state)
+{
+    struct out_board *board = *state;
+
+    assert_int_equal(out_board_quirks(board, A, AT(0)), 0);
+    out_board_add_quirks(board, A, 2, true, AT(1));
+    assert_int_equal(out_board_quirks(board, A, AT(24)), 2);
+    assert_int_equal(out_board_quirks(board, A, AT(25)), 0);
+    assert_int_equal(out_board_quirks(board, B, AT(1)), 0);
+    out_board_add_quirks(board, B, 1, false, AT(1));
+    assert_int_equal(out_board_quirks(board, B, AT(1)), 0);
+    out_board_no_quirks(board, B);
+    out_board_add_quirks(board, B, 1, false, AT(2));
+    assert_int_equal(out_board_quirks(board, B, AT(2)), 0);
+    out_board_add_quirks(board, B, 1, false, AT(26));
+    assert_int_equal(out_board_quirks(board, B, AT(26)), 0);
+    out_board_add_quirks(board, B, 1, false, AT(27));
+    assert_int_equal(out_board_quirks(board, B, AT(27)), 1);
+    out_board_add_quirks(board, B, 2, true, AT(28));
+    assert_int_equal(out_board_quirks(board, B, AT(28)), 3);
+    out_board_no_quirks(board, B); /* what is sure stays */
+    assert_int_equal(out_board_quirks(board, B, AT(28)), 3);
+}
+
 enum { ROUNDS = 20000, LIMIT = 2 };
 
 static void *take_and_give(void *argument)
@@ -125,6 +152,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_entries, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sessions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wanted, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_quirks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
     };
 
