@@ -384,8 +384,10 @@ void out_pool_put(struct out_pool *pool, struct out_session *session, bool clean
     struct entry *entry = find_lent(pool, session);
 
     out_session_own(session, on_event, entry);
-    if (clean && out_live_clean(session)) {
+    if (clean && out_live_clean(session) && !out_session_identified(session)) {
         become_warm(entry);
+    } else if (out_live_may_reset(session) && out_session_identified(session)) {
+        leave(entry);
     } else if (out_live_may_reset(session)) {
         entry->state = ENTRY_RESETTING;
         out_session_live_timeout(session, RESET_MS);
