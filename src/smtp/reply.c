@@ -56,13 +56,18 @@ void smtp_reply_set(struct smtp_reply *reply, int code, const char *enhanced, co
 static int write_line(const struct smtp_reply *reply, struct pn_str text, bool last,
                       struct pn_buf *out)
 {
-    bool bare = text.len == 0 && !reply->enhanced[0];
-    int result = pn_buf_printf(out, "%d%s%s%s", reply->code,
-                               !last  ? "-"
-                               : bare ? ""
-                                      : " ",
-                               reply->enhanced, reply->enhanced[0] && text.len > 0 ? " " : "");
+    struct pn_str enhanced = pn_str_z(reply->enhanced);
+    bool bare = text.len == 0 && enhanced.len == 0;
+    char front[] = {(char)('0' + reply->code / 100), (char)('0' + reply->code / 10 % 10),
+                    (char)('0' + reply->code % 10), last ? ' ' : '-'};
+    int result = pn_buf_append(out, (struct pn_str){front, last && bare ? 3 : 4});
 
+    if (result == 0 && enhanced.len > 0) {
+        result = pn_buf_append(out, enhanced);
+        if (result == 0 && text.len > 0) {
+            result = pn_buf_append_char(out, ' ');
+        }
+    }
     if (result == 0 && pn_str_is_ascii(text)) {
         result = pn_buf_append(out, text);
         text.len = 0;
