@@ -52,6 +52,7 @@ static void check_free(struct check *check)
     loop_timer_stop(check->out->loop, &check->timer);
     out_session_free(&check->session);
     json_decref(check->transcript);
+    conf_mistakes_fini(&check->facts.files);
     conf_domain_unref(&check->domain);
     conf_unref(&check->conf);
     free(check);
@@ -312,6 +313,10 @@ void admin_check_domain(struct admin_ask *ask)
     check->facts.conf = check->conf;
     check->facts.domain = check->domain;
     check->facts.out = check->out;
+    conf_mistakes_init(&check->facts.files);
+    if (daemon->check_files) {
+        daemon->check_files(daemon->owner, domain, &check->facts.files);
+    }
     check->facts.now = check->out->loop->wall;
     admin_call_begin(&check->call, ask);
     loop_timer_after(check->out->loop, &check->timer, CHECK_TIME_MS);

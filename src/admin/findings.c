@@ -374,6 +374,14 @@ static void judge_session(const struct admin_facts *facts, json_t *list)
     }
 }
 
+static void judge_files(const struct admin_facts *facts, json_t *list)
+{
+    for (size_t i = 0; i < facts->files.count; i++) {
+        find(list, WARNING, "Repair the file: sessions that need it fail, and mail is kept.",
+             "%.1000s.", facts->files.items[i].text);
+    }
+}
+
 json_t *admin_findings(const struct admin_facts *facts)
 {
     json_t *list = json_array();
@@ -383,6 +391,7 @@ json_t *admin_findings(const struct admin_facts *facts)
     for (size_t i = 0; i < facts->target_count; i++) {
         judge_target(facts, &facts->targets[i], list);
     }
+    judge_files(facts, list);
     judge_session(facts, list);
     return list;
 }

@@ -54,6 +54,7 @@ struct admin_facts {
     struct admin_host targets[ADMIN_CHECK_HOSTS];
     size_t target_count;
     struct admin_session_facts session;
+    struct conf_mistakes files; /* keys, certificates and credentials */
 };
 
 /* An array of {"level", "what", "do"}; level is ok, note, warning or problem. */

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "daemon_priv.h"
+#include "secrets_priv.h"
+
 #include "postern/base/mem.h"
 #include "postern/store/leveldb.h"
 
@@ -25,6 +27,14 @@ static bool get_broken(void *owner, size_t index, struct admin_broken_domain *ou
 
     return daemon_domain_files_broken(daemon->settings.domain_files, index, &out->name,
                                       &out->mistake, &out->in_force);
+}
+
+static void check_files(void *owner, const struct conf_domain *domain,
+                        struct conf_mistakes *mistakes)
+{
+    struct daemon *daemon = owner;
+
+    daemon_secrets_check(daemon->settings.files, daemon->settings.path, domain, mistakes);
 }
 
 bool daemon_reload(struct daemon *daemon, struct conf_mistakes *mistakes)
@@ -190,6 +200,7 @@ struct admin_daemon daemon_operator(struct daemon *daemon)
         .reload = reload,
         .domain_write = domain_write,
         .domain_remove = domain_remove,
+        .check_files = check_files,
         .salvage = salvage,
         .stop = stop,
         .started = daemon->started,

@@ -3,8 +3,12 @@
  */
 #include "settings_priv.h"
 
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/vfs.h>
+
+#include "secrets_priv.h"
 
 #include "postern/base/mem.h"
 #include "postern/net/loop.h"
@@ -280,6 +284,26 @@ static void check_file_system(struct daemon_settings *settings, struct conf_mist
     }
 }
 
+static void check_domains(struct daemon_settings *settings, struct conf_mistakes *mistakes)
+{
+    const struct conf *conf = settings->conf;
+    const struct domains *domains = daemon_domain_files_table(settings->domain_files);
+
+    for (size_t i = 0; i < domains_count(domains); i++) {
+        const struct conf_domain *domain = domains_at(domains, i);
+        char file[PATH_MAX];
+
+        (void)snprintf(file, sizeof file, "%s/%s.conf", conf->domains, domain->name);
+        daemon_secrets_check(settings->files, file, domain, mistakes);
+    }
+    for (size_t i = 0; i < conf->smart_host_count; i++) {
+        daemon_secrets_check(settings->files, settings->path, conf->smart_hosts[i], mistakes);
+    }
+    if (conf->outbound) {
+        daemon_secrets_check(settings->files, settings->path, conf->outbound, mistakes);
+    }
+}
+
 void daemon_settings_check(struct daemon_settings *settings, struct conf_mistakes *mistakes)
 {
     const struct conf *conf = settings->conf;
@@ -294,5 +318,7 @@ void daemon_settings_check(struct daemon_settings *settings, struct conf_mistake
     }
     for (size_t i = 0; i < conf->certificate_count; i++) {
         check_secret(settings, conf->certificates[i].key, "the key", mistakes);
+        daemon_secrets_certificate(settings->path, &conf->certificates[i], mistakes);
     }
+    check_domains(settings, mistakes);
 }

@@ -203,6 +203,7 @@ static void info_fill(const struct stat *from, struct files_info *out)
         .directory = S_ISDIR(from->st_mode),
         .size_octets = (uint64_t)from->st_size,
         .mode = from->st_mode & 07777,
+        .uid = from->st_uid,
         .inode = from->st_ino,
         .mtime_ns = (int64_t)from->st_mtim.tv_sec * 1000000000 + from->st_mtim.tv_nsec,
     };

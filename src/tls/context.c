@@ -144,6 +144,28 @@ static SSL_CTX *server_ssl_new(const struct tls_certificate *certificate,
     return ssl;
 }
 
+/* OpenSSL asks the clock itself: there is no loop where files are checked. */
+int tls_certificate_look(const struct tls_certificate *certificate, int *out_days,
+                         struct pn_err *err)
+{
+    SSL_CTX *ssl = ssl_new(TLS_server_method(), TLS_VERSION_1_2);
+    int status, days, seconds;
+
+    ERR_clear_error();
+    status = use_certificate(ssl, certificate->chain_file, certificate->key_file, err);
+    if (status == 0 &&
+        ASN1_TIME_diff(&days, &seconds, NULL,
+                       X509_get0_notAfter(SSL_CTX_get0_certificate(ssl))) != 1) {
+        status = pn_err_set(err, PN_EINVAL, "the certificate in %s has no date of expiry",
+                            certificate->chain_file);
+    }
+    SSL_CTX_free(ssl);
+    if (status == 0) {
+        *out_days = days < 0 || seconds < 0 ? days - 1 : days;
+    }
+    return status;
+}
+
 static struct stream *context_accept(struct tls_context *port, struct stream *plain)
 {
     struct context *context = context_of(port);

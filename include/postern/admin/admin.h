@@ -38,6 +38,9 @@ struct admin_daemon {
                          struct conf_mistakes *mistakes);
     /* false and err: no such file, or it cannot be removed. */
     int (*domain_remove)(void *owner, struct pn_str name, struct pn_err *err);
+    /* What is wrong with the files that the domain names: keys, certificates, credentials. */
+    void (*check_files)(void *owner, const struct conf_domain *domain,
+                        struct conf_mistakes *mistakes); /* or NULL */
     /* Repairs a copy of the broken store at path, and brings back what verifies. */
     void (*salvage)(void *owner, const char *path, spool_salvage_fn *fn, void *fn_owner);
     void (*stop)(void *owner); /* the daemon ends, as by SIGTERM */

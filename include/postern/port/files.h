@@ -17,6 +17,7 @@ struct files_info {
     bool directory;
     uint64_t size_octets;
     uint32_t mode; /* permission bits */
+    uint32_t uid;  /* the owner's */
     uint64_t inode;
     int64_t mtime_ns; /* since 1970 */
 };

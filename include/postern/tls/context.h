@@ -24,6 +24,10 @@ struct tls_certificate {
 struct tls_context *tls_server_new(const struct tls_certificate *certificates, size_t count,
                                    enum tls_version least, struct pn_err *err);
 
+/* Can the certificate and its key be used? Then, the days until it expires; below 0 it has. */
+int tls_certificate_look(const struct tls_certificate *certificate, int *out_days,
+                         struct pn_err *err);
+
 /* A client's context; see port/tls.h for what it checks. */
 struct tls_context *tls_client_new(const struct tls_client_options *options,
                                    struct pn_err *err);

@@ -283,6 +283,22 @@ static void test_rows(void **state)
     }
 }
 
+static void test_files(void **state)
+{
+    struct scene scene;
+    json_t *findings;
+
+    (void)state;
+    scene_init(&scene);
+    conf_mistakes_init(&scene.facts.files);
+    conf_mistakes_add(&scene.facts.files, "f", 0, true, "the certificate in /c has expired");
+    findings = admin_findings(&scene.facts);
+    assert_true(has_finding(findings, "warning", "the certificate in /c has expired."));
+    json_decref(findings);
+    conf_mistakes_fini(&scene.facts.files);
+    scene_fini(&scene);
+}
+
 static void test_nothing_is_wrong_where_all_is_well(void **state)
 {
     struct scene scene;
@@ -301,6 +317,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_files),
         cmocka_unit_test(test_nothing_is_wrong_where_all_is_well),
     };
 

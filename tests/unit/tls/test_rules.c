@@ -621,6 +621,21 @@ static void test_files_that_cannot_be_used(void **state)
     }
 }
 
+static void test_certificates_are_looked_at(void **state)
+{
+    struct room *room = *state;
+    struct tls_certificate wrong = {room->files[GOOD].chain_file, room->files[SELF].key_file};
+    struct pn_err err = {0};
+    int days = 77;
+
+    assert_int_equal(tls_certificate_look(&room->files[GOOD], &days, &err), 0);
+    assert_int_equal(days, 0); /* not quite one */
+    assert_int_equal(tls_certificate_look(&room->files[EXPIRED], &days, &err), 0);
+    assert_int_equal(days, -1);
+    assert_int_equal(tls_certificate_look(&wrong, &days, &err), PN_EINVAL);
+    assert_non_null(strstr(err.text, "key values mismatch"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -635,6 +650,7 @@ int main(void)
         cmocka_unit_test(test_many_keys),
         cmocka_unit_test(test_contexts_are_shared_and_forgotten),
         cmocka_unit_test(test_files_that_cannot_be_used),
+        cmocka_unit_test(test_certificates_are_looked_at),
     };
 
     return cmocka_run_group_tests(tests, room_open, room_close);
