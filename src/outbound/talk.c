@@ -74,16 +74,27 @@ static void break_off(struct out_session *session, enum out_end end, const char 
     }
 }
 
-/* Said after XCLIENT: a session that is ready has heard what its client is to get already. */
+/*
+ * Said after XCLIENT. What comes before READY is the client's verdict, but for a refusal of
+ * XCLIENT itself: only 521 and 554 are what a client is turned away with (RFC 7504, and
+ * Postfix without smtpd_delay_reject); any other means that the server and we disagree about
+ * the command, and no mail is refused for that.
+ */
 static void break_off_client(struct out_session *session, const struct smtp_reply *reply,
-                             const char *what)
+                             const char *stage, const char *what)
 {
-    bool verdict = session->state == OUT_IDENTIFYING;
+    struct smtp_reply verdict = {0};
 
-    out_session_end(session, OUT_END_CLIENT, "%s: %s", session->peer, what);
-    if (verdict) {
-        session->events[session->event_first + session->event_count - 1].reply = *reply;
+    if (session->state == OUT_IDENTIFYING) {
+        verdict = *reply;
+        if (pn_str_eq(pn_str_z(stage), PN_STR("XCLIENT")) && smtp_reply_refused(reply) &&
+            reply->code != 521 && reply->code != 554) {
+            smtp_reply_set(&verdict, 451, "4.7.0", "The next hop refused XCLIENT: %d %.400s",
+                           reply->code, reply->text);
+        }
     }
+    out_session_end(session, OUT_END_CLIENT, "%s: %s", session->peer, what);
+    session->events[session->event_first + session->event_count - 1].reply = verdict;
 }
 
 static void break_off_reply(struct out_session *session, enum out_end end,
@@ -99,7 +110,7 @@ static void break_off_reply(struct out_session *session, enum out_end end,
     (void)!pn_buf_printf(&what, " %s %s", before_stage(stage), stage);
     (void)!pn_buf_append_char(&what, '\0');
     if (session->identified && reply->code >= 400) {
-        break_off_client(session, reply, pn_buf_str(&what).ptr);
+        break_off_client(session, reply, stage, pn_buf_str(&what).ptr);
     } else {
         break_off(session, end, pn_buf_str(&what).ptr);
     }

@@ -121,6 +121,9 @@ static void take_event(struct fixture *f, const struct out_event *event)
         break;
     case OUT_EV_ENDED:
         trace(f, "%s %.*s\n", ends[event->end], PN_FMT(event->reason));
+        if (event->reply.code != 0) {
+            trace(f, "VERDICT %d %s\n", event->reply.code, event->reply.text);
+        }
         break;
     }
     if (event->kind != OUT_EV_ENDED) {

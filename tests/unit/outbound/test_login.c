@@ -387,6 +387,11 @@ static void test_client_turned_away(void **state)
         {.verb = "XCLIENT", .reply = "220 mail.example.org\r\n"},
         {0},
     };
+    static const struct world_rule unlicensed[] = {
+        {.verb = "EHLO", .reply = "250-mail.example.org\r\n250 XCLIENT ADDR\r\n"},
+        {.verb = "XCLIENT", .reply = "550 5.7.0 you may not\r\n"},
+        {0},
+    };
     static const struct world_rule hangs_up[] = {
         {.verb = "EHLO", .reply = "250-mail.example.org\r\n250 XCLIENT ADDR\r\n"},
         {.verb = "XCLIENT", .reply = "", .then = RULE_CLOSE},
@@ -399,8 +404,19 @@ static void test_client_turned_away(void **state)
     world_run(&f->world, 0);
     out_session_identify(f->session, &client);
     world_run(&f->world, 0);
-    owner_expect(f, "READY " PEER1 "\nCLIENT " PEER1 ": 554 5.7.1 blocked in reply to HELO\n");
+    owner_expect(f, "READY " PEER1 "\nCLIENT " PEER1 ": 554 5.7.1 blocked in reply to HELO\n"
+                    "VERDICT 554 blocked\n");
     out_session_identify(f->session, &client); /* too late, and nothing happens */
+    out_session_free(&f->session);
+    conf_domain_unref(&f->domain);
+    peer->rules = unlicensed;
+    owner_begin(f, TARGET1);
+    world_run(&f->world, 0);
+    out_session_identify(f->session, &client);
+    world_run(&f->world, 0);
+    owner_expect(f, "READY " PEER1 "\nCLIENT " PEER1
+                    ": 550 5.7.0 you may not in reply to XCLIENT\n"
+                    "VERDICT 451 The next hop refused XCLIENT: 550 you may not\n");
     out_session_free(&f->session);
     conf_domain_unref(&f->domain);
     peer->rules = hangs_up;
