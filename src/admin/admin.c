@@ -41,6 +41,7 @@ void admin_free(struct admin **admin)
             call->on_abort(call);
         }
     }
+    admin_probes_drop(self);
     free(self);
 }
 

@@ -11,10 +11,13 @@
 #include <jansson.h>
 
 struct admin_call;
+struct admin_probe;
 
 struct admin {
     struct admin_deps deps;
     struct admin_call *calls; /* under way */
+    struct admin_probe *probes;
+    uint64_t last_probe;
 };
 
 /* A request as a handler sees it. */
@@ -53,6 +56,7 @@ admin_handler_fn admin_get_recipients, admin_test_recipient, admin_get_answers,
 admin_handler_fn admin_flush;
 admin_handler_fn admin_get_destination, admin_hold_destination, admin_release_destination,
     admin_resume_destination, admin_refuse_destination;
+admin_handler_fn admin_begin_probe, admin_get_probe;
 admin_handler_fn admin_reload, admin_stop, admin_check_spool, admin_salvage;
 
 /* ---- answers ---------------------------------------------------------------------- */
@@ -82,6 +86,9 @@ struct admin_call {
 void admin_call_begin(struct admin_call *call, struct admin_ask *ask);
 /* The request, to be answered now; NULL: nobody waits any more. */
 struct httpd_request *admin_call_end(struct admin_call *call);
+
+/* probe.c: ends them all; who waits is answered before. */
+void admin_probes_drop(struct admin *admin);
 
 /* One line in the log for what an operator did. */
 void admin_log(const struct admin *admin, const char *what, struct pn_str object,

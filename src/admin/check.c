@@ -222,19 +222,14 @@ static void ask_all(struct check *check)
 static void on_line(void *owner, char direction, struct pn_str line)
 {
     struct check *check = owner;
-    struct pn_buf text;
+    json_t *text = admin_json_line(direction, line);
 
-    pn_buf_init(&text, line.len + 2);
-    pn_assert(pn_buf_append_char(&text, direction) == 0);
-    pn_assert(pn_buf_append_char(&text, ' ') == 0);
-    pn_assert(pn_buf_append(&text, line) == 0);
     copy_text(check->facts.session.last_line, sizeof check->facts.session.last_line,
-              pn_buf_str(&text));
+              (struct pn_str){json_string_value(text), json_string_length(text)});
     if (json_array_size(check->transcript) < TRANSCRIPT_LINES) {
-        pn_assert(
-            json_array_append_new(check->transcript, admin_json_text(pn_buf_str(&text))) == 0);
+        pn_assert(json_array_append(check->transcript, text) == 0);
     }
-    pn_buf_fini(&text);
+    json_decref(text);
 }
 
 static void take_ready(struct check *check)

@@ -81,6 +81,78 @@ static void put_offer(json_t *json, struct out_board *board, struct pn_str desti
                    entry.capabilities_known ? admin_json_u64(entry.size_limit) : json_null());
 }
 
+static json_t *sayings_json(const struct deliver_contact *contact,
+                            const struct admin_clock *clock)
+{
+    static const char *const words[] = {"2xx", "4xx", "5xx", "421", "lost", "failed"};
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < contact->said_count; i++) {
+        const struct deliver_saying *saying = &contact->said[i];
+        json_t *row = json_object();
+
+        admin_json_put(row, "kind", json_string(words[saying->word]));
+        admin_json_wall_past(row, "at", clock, saying->at);
+        admin_json_put(row, "times", admin_json_u64(saying->times));
+        admin_json_put(row, "text", admin_json_text(pn_str_z(saying->text)));
+        pn_assert(json_array_append_new(list, row) == 0);
+    }
+    return list;
+}
+
+static json_t *words_json(const struct deliver_contact *contact)
+{
+    static const char *const words[] = {"2xx", "4xx", "5xx", "421", "lost", "failed"};
+    json_t *json = json_object();
+
+    for (size_t i = 0; i < PN_COUNT(words); i++) {
+        admin_json_put(json, words[i], admin_json_u64(contact->words[i]));
+    }
+    return json;
+}
+
+static json_t *quirks_json(unsigned quirks)
+{
+    json_t *list = json_array();
+
+    if (quirks & SMTP_QUIRK_PIPELINING) {
+        pn_assert(json_array_append_new(list, json_string("no PIPELINING")) == 0);
+    }
+    if (quirks & SMTP_QUIRK_CHUNKING) {
+        pn_assert(json_array_append_new(list, json_string("no CHUNKING")) == 0);
+    }
+    return list;
+}
+
+/* What was heard of it, since the daemon's start. */
+static void put_contact(json_t *json, const struct deliver *deliver,
+                        const struct admin_clock *clock, struct pn_str destination)
+{
+    static const char *const identities[] = {
+        [OUT_IDENTITY_NONE] = "none",
+        [OUT_IDENTITY_XFORWARD] = "xforward",
+        [OUT_IDENTITY_XCLIENT] = "xclient",
+    };
+    static const struct deliver_contact nothing;
+    const struct deliver_contact *contact = deliver_get_contact(deliver, destination);
+    bool greeted = contact && contact->greeted;
+
+    contact = contact ? contact : &nothing;
+    admin_json_put(json, "replies", words_json(contact));
+    admin_json_put(json, "last_replies", sayings_json(contact, clock));
+    admin_json_wall_past(json, "last_session", clock, contact->greeted_at);
+    admin_json_put(json, "peer",
+                   greeted ? admin_json_text(pn_str_z(contact->peer)) : json_null());
+    admin_json_put(json, "tls",
+                   greeted ? admin_json_text(pn_str_z(contact->tls)) : json_null());
+    admin_json_put(json, "tls_why",
+                   greeted ? admin_json_text(pn_str_z(contact->tls_why)) : json_null());
+    admin_json_put(json, "identity",
+                   greeted ? json_string(identities[contact->identity]) : json_null());
+    admin_json_put(json, "window", greeted ? json_integer(contact->window) : json_null());
+    admin_json_put(json, "quirks", quirks_json(contact->quirks));
+}
+
 void admin_get_destination(struct admin_ask *ask)
 {
     struct admin_view view = admin_view_of(ask->admin);
@@ -101,6 +173,7 @@ void admin_get_destination(struct admin_ask *ask)
     queue_each(view.queue, view.clock.queue_ms, note_user, &users);
     json = admin_view_destination(&view, &status);
     put_offer(json, ask->admin->deps.board, name);
+    put_contact(json, ask->admin->deps.deliver, &view.clock, name);
     admin_json_put(json, "domains_total", admin_json_u64(users.count));
     admin_json_put(json, "domains", users.names);
     admin_answer(ask->request, 200, json);

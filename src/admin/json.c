@@ -57,6 +57,20 @@ json_t *admin_json_text(struct pn_str text)
     return json;
 }
 
+json_t *admin_json_line(char direction, struct pn_str line)
+{
+    char before[] = {direction, ' '};
+    struct pn_buf text;
+    json_t *json;
+
+    pn_buf_init(&text, line.len + sizeof before);
+    pn_assert(pn_buf_append(&text, (struct pn_str){before, sizeof before}) == 0);
+    pn_assert(pn_buf_append(&text, line) == 0);
+    json = admin_json_text(pn_buf_str(&text));
+    pn_buf_fini(&text);
+    return json;
+}
+
 json_t *admin_json_u64(uint64_t number)
 {
     return json_integer(number < INT64_MAX ? (json_int_t)number : INT64_MAX);

@@ -17,6 +17,8 @@ struct admin_clock {
 
 /* Outside text as a JSON string; octets that are no UTF-8 become "\xNN". */
 json_t *admin_json_text(struct pn_str text);
+/* A line of a session, as out_line_fn has it: "> EHLO mx2.example.net". */
+json_t *admin_json_line(char direction, struct pn_str line);
 json_t *admin_json_u64(uint64_t number); /* saturates at 2^63 - 1 */
 json_t *admin_json_wall(struct pn_wall when);
 json_t *admin_json_seconds(int64_t duration_ms);

@@ -49,6 +49,7 @@ static void tally_queue(void *owner, const struct queue_status *status)
     totals->octets += status->octets;
     totals->parked += status->parked;
     totals->in_flight += status->in_flight;
+    totals->in_doubt += status->in_doubt;
     totals->flush_left += status->flush_left;
     totals->flushing |= status->flushing;
     totals->rate += status->rate;
@@ -93,6 +94,7 @@ json_t *admin_view_totals_json(const struct admin_view *view, const struct admin
     admin_json_past(json, "oldest", &view->clock, totals->oldest_ms);
     admin_json_put(json, "parked", admin_json_u64(totals->parked));
     admin_json_put(json, "in_flight", admin_json_u64(totals->in_flight));
+    admin_json_put(json, "in_doubt", admin_json_u64(totals->in_doubt));
     put_flush(json, totals->flushing, totals->flush_left, totals->rate);
     return json;
 }
@@ -141,6 +143,7 @@ json_t *admin_view_queue(const struct admin_view *view, const struct queue_statu
     admin_json_put(json, "target", targets);
     admin_json_put(json, "destination", admin_json_text(status->destination));
     admin_json_put(json, "in_flight", admin_json_u64(status->in_flight));
+    admin_json_put(json, "in_doubt", admin_json_u64(status->in_doubt));
     put_flush(json, status->flushing, status->flush_left, status->rate);
     admin_json_next(json, "next_probe", &view->clock, destination.next_probe_ms);
     put_parole(json, view, &destination);
@@ -162,6 +165,15 @@ json_t *admin_view_destination(const struct admin_view *view,
     admin_json_put(json, "sessions", json_integer(status->sessions));
     admin_json_put(json, "ready_sessions", json_integer(status->ready_sessions));
     admin_json_put(json, "session_limit", json_integer(status->session_limit));
+    admin_json_put(json, "session_ceiling",
+                   status->session_ceiling > 0 ? json_integer(status->session_ceiling)
+                                               : json_null());
+    admin_json_put(json, "messages", admin_json_u64(status->jobs));
+    admin_json_put(json, "rate", json_real(status->rate));
+    admin_json_put(json, "rate_limit",
+                   status->rate_step_us > 0 ? json_real(1e6 / (double)status->rate_step_us)
+                                            : json_null());
+    admin_json_put(json, "delay_s", admin_json_seconds(status->delay_ms));
     admin_json_put(json, "probes", admin_json_u64(status->probes));
     admin_json_put(json, "failures", admin_json_u64(status->failures));
     admin_json_put(json, "refused_sessions", admin_json_u64(status->refused_sessions));

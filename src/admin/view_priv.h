@@ -24,7 +24,7 @@ struct admin_view {
 
 /* All queues together. */
 struct admin_totals {
-    uint64_t messages, octets, parked, in_flight, flush_left;
+    uint64_t messages, octets, parked, in_flight, in_doubt, flush_left;
     int64_t oldest_ms; /* queue time; 0: none */
     bool flushing;
     double rate;

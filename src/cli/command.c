@@ -112,6 +112,8 @@ static const struct cli_command commands[] = {
      "Lets a destination that was stopped for its refusals have its mail, still on parole."},
     {"destination refuse", "[NAME]", 0, 1, decision_options, cli_destination_refuse,
      "Believes a destination's refusals: its parole is over."},
+    {"probe", "NAME", 1, 1, no_options, cli_probe,
+     "Opens a session to a destination, or a domain's, and shows what is said."},
     {"reload", "", 0, 0, no_options, cli_reload, "Reads the configuration again."},
     {"stop", "", 0, 0, no_options, cli_stop, "Ends the daemon; no accepted mail is lost."},
     {"config explain", "[NAME]", 0, 1, no_options, cli_config_explain,

@@ -152,6 +152,21 @@ static void put_state(const json_t *row, bool colour, struct pn_buf *out)
     }
 }
 
+/* How fast it is given mail, and what keeps it from more. */
+static void put_pace(const json_t *row, struct pn_buf *out)
+{
+    put_row(out, "messages");
+    cli_put_count(out, cli_number(row, "messages"));
+    cli_put_printf(out, " wait, %.1f a second are delivered", cli_seconds(row, "rate"));
+    if (cli_seconds(row, "rate_limit") >= 0) {
+        cli_put_printf(out, "; at most %.3g a second", cli_seconds(row, "rate_limit"));
+    }
+    if (cli_seconds(row, "delay_s") > 0) {
+        cli_put_printf(out, "; %.0f s between two of a session", cli_seconds(row, "delay_s"));
+    }
+    cli_put_z(out, "\n");
+}
+
 static void put_sessions(const json_t *row, struct pn_buf *out)
 {
     uint64_t lent = cli_number(row, "lent_sessions");
@@ -160,12 +175,18 @@ static void put_sessions(const json_t *row, struct pn_buf *out)
     cli_put_count(out, cli_number(row, "sessions"));
     cli_put_z(out, " of ");
     cli_put_count(out, cli_number(row, "session_limit"));
+    if (cli_number(row, "session_ceiling") > 0) {
+        cli_put_z(out, " (it turns away more than ");
+        cli_put_count(out, cli_number(row, "session_ceiling"));
+        cli_put_z(out, ")");
+    }
     if (lent > 0) {
         cli_put_z(out, ", and ");
         cli_put_count(out, lent);
         cli_put_z(out, " for pass-through and call-ahead");
     }
     cli_put_z(out, "\n");
+    put_pace(row, out);
     put_row(out, "last success");
     cli_put_age(out, cli_seconds(row, "last_success_s"));
     cli_put_z(out, "\n");
@@ -213,6 +234,69 @@ static void put_offer(const json_t *row, struct pn_buf *out)
     }
 }
 
+static void put_counts(const json_t *row, struct pn_buf *out)
+{
+    const json_t *replies = json_object_get(row, "replies");
+
+    put_row(out, "replies");
+    cli_put_count(out, cli_number(replies, "2xx"));
+    cli_put_z(out, " taken, ");
+    cli_put_count(out, cli_number(replies, "4xx"));
+    cli_put_z(out, " put off, ");
+    cli_put_count(out, cli_number(replies, "5xx"));
+    cli_put_z(out, " refused; sessions: ");
+    cli_put_count(out, cli_number(replies, "421"));
+    cli_put_z(out, " told 421, ");
+    cli_put_count(out, cli_number(replies, "lost"));
+    cli_put_z(out, " lost, ");
+    cli_put_count(out, cli_number(replies, "failed"));
+    cli_put_z(out, " failed\n");
+}
+
+/* What was heard from it. */
+static void put_contact(const json_t *row, struct pn_buf *out)
+{
+    const json_t *sayings = json_object_get(row, "last_replies");
+    const json_t *saying;
+    size_t index;
+
+    if (cli_text(row, "peer").len > 0) {
+        put_row(out, "last session");
+        cli_put_text(out, cli_text(row, "peer"));
+        cli_put_z(out, ", ");
+        cli_put_age(out, cli_seconds(row, "last_session_s"));
+        cli_put_z(out, " ago\n");
+        put_row(out, "tls");
+        cli_put_text(out, cli_text(row, "tls"));
+        cli_put_z(out, cli_text(row, "tls_why").len > 0 ? ": " : "");
+        cli_put_text(out, cli_text(row, "tls_why"));
+        cli_put_z(out, "\n");
+        put_row(out, "identity");
+        cli_put_text(out, cli_text(row, "identity"));
+        cli_put_z(out, "\n");
+        put_row(out, "window");
+        cli_put_count(out, cli_number(row, "window"));
+        cli_put_z(out, "\n");
+    }
+    if (json_array_size(json_object_get(row, "quirks")) > 0) {
+        put_texts(out, "quirks", json_object_get(row, "quirks"));
+        cli_put_z(out, "\n");
+    }
+    put_counts(row, out);
+    json_array_foreach(sayings, index, saying)
+    {
+        put_row(out, index == 0 ? "last replies" : "");
+        cli_put_age(out, cli_seconds(saying, "at_s"));
+        cli_put_z(out, " ago: ");
+        cli_put_text(out, cli_text(saying, "text"));
+        if (cli_number(saying, "times") > 1) {
+            cli_put_printf(out, " (%llu times)",
+                           (unsigned long long)cli_number(saying, "times"));
+        }
+        cli_put_z(out, "\n");
+    }
+}
+
 int cli_destination_show(struct cli *cli, const struct cli_args *args)
 {
     struct pn_buf path;
@@ -234,6 +318,7 @@ int cli_destination_show(struct cli *cli, const struct cli_args *args)
     put_state(row, cli->colour, &out);
     put_sessions(row, &out);
     put_offer(row, &out);
+    put_contact(row, &out);
     domains = json_object_get(row, "domains");
     put_texts(&out, "domains", domains);
     if (json_array_size(domains) < cli_number(row, "domains_total")) {

@@ -205,6 +205,7 @@ void queue_job_added(struct queue *queue, struct pn_str name, const struct queue
 
     note_start(queue, now_ms);
     count_jobs(lane, true, 1, job->size_octets);
+    lane->doubts += (job->flags & QUEUE_JOB_IN_DOUBT) != 0;
     queue_window_added(queue, lane, job, now_ms);
     queue_probe_waits(queue, lane->dest, now_ms);
     queue_sweep_added(lane, job);
@@ -220,6 +221,7 @@ void queue_job_removed(struct queue *queue, struct pn_str name, const struct que
         return;
     }
     count_jobs(lane, false, 1, job->size_octets);
+    lane->doubts -= (job->flags & QUEUE_JOB_IN_DOUBT) && lane->doubts > 0;
     queue_window_removed(queue, lane, job);
     queue_sweep_removed(queue, lane, job, now_ms);
     queue_lane_schedule(queue, lane, now_ms);

@@ -129,6 +129,7 @@ struct queue_lane {
     int64_t report_ms; /* likewise of the oldest report, 0: none is known */
     struct pn_heap_node sweep_node;
     int64_t rate_ms; /* start of the counting period */
+    uint32_t doubts; /* jobs in doubt that were added and not removed */
     uint32_t rate_now, rate_before;
     uint8_t horizon; /* enum queue_horizon */
     bool in_turns;   /* membership of the two lists of its dest */

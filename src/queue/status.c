@@ -54,6 +54,7 @@ static void describe(const struct queue_lane *lane, int64_t now_ms, struct queue
         .octets = lane->octets,
         .parked = lane->parked,
         .in_flight = work ? work->taken_count + work->settling_count : 0,
+        .in_doubt = lane->doubts,
         .oldest_ms = lane->oldest_ms,
         .flushing = work && work->flush != QUEUE_FLUSH_NONE,
         .flush_left = work && work->flush != QUEUE_FLUSH_NONE ? work->flush_left : 0,

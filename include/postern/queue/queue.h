@@ -239,6 +239,7 @@ struct queue_status {
     struct pn_str destination; /* "" if not defined */
     uint64_t jobs, octets, parked;
     uint64_t in_flight;
+    uint64_t in_doubt; /* as far as they were met since the start */
     int64_t oldest_ms; /* arrival of the oldest job, 0: none or not yet known */
     bool flushing;
     uint64_t flush_left; /* about how many jobs the flush has still to try */

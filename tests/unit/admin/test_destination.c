@@ -74,6 +74,10 @@ static void test_show(void **state)
                    "{\"name\":\"" NAME "\",\"state\":\"unknown\"");
     assert_answers(&rig, "GET", "/v1/destinations/EXAMPLE.org", "", 200,
                    "\"lent_sessions\":0,\"capabilities\":null,\"size_limit\":null,"
+                   "\"replies\":{\"2xx\":0,\"4xx\":0,\"5xx\":0,\"421\":0,\"lost\":0,"
+                   "\"failed\":0},\"last_replies\":[],\"last_session\":null,"
+                   "\"last_session_s\":null,\"peer\":null,\"tls\":null,\"tls_why\":null,"
+                   "\"identity\":null,\"window\":null,\"quirks\":[],"
                    "\"domains_total\":1,\"domains\":[\"example.org\"]}");
     out_board_set_capabilities(rig.board, PN_STR(NAME), SMTP_CAP_PIPELINING | SMTP_CAP_XCLIENT,
                                1000);

@@ -447,19 +447,36 @@ static const struct {
       "\"probes\":120,\"failures\":119,\"parole\":true,\"parole_done\":12,"
       "\"parole_refused\":1,\"parole_wanted\":50,\"reason\":\"a probe answered\","
       "\"capabilities\":[\"PIPELINING\",\"SIZE\"],\"size_limit\":1048576,\"domains\":"
-      "[\"a\",\"b\"],\"domains_total\":7}",
+      "[\"a\",\"b\"],\"domains_total\":7,\"session_ceiling\":3,\"messages\":1200,"
+      "\"rate\":12.5,\"rate_limit\":20.0,\"delay_s\":2.0,\"replies\":{\"2xx\":9,\"4xx\":8,"
+      "\"5xx\":7,\"421\":6,\"lost\":5,\"failed\":4},\"last_session_s\":4,\"peer\":"
+      "\"a[192.0.2.1]:25\",\"tls\":\"TLSv1.3 X, verified\",\"tls_why\":\"it is so\","
+      "\"identity\":\"xclient\",\"window\":16,\"quirks\":[\"no CHUNKING\"],"
+      "\"last_replies\":[{\"kind\":\"4xx\",\"at_s\":60,\"times\":2,\"text\":\"451 No\"},"
+      "{\"kind\":\"421\",\"at_s\":3600,\"times\":1,\"text\":\"421 Go\"}]}",
       0},
      "GET /v1/destinations/smtp%3Aa%3A25%3Btls%3Dmay \n",
      0,
      "state         ramp since 3s\n"
      "parole        back since 3s, on parole: 12 of 50 clean, 1 refused\n"
      "reason        a probe answered\n"
-     "sessions      2 of 4, and 1 for pass-through and call-ahead\n"
+     "sessions      2 of 4 (it turns away more than 3), and 1 for pass-through and "
+     "call-ahead\n"
+     "messages      1,200 wait, 12.5 a second are delivered; at most 20 a second; 2 s between "
+     "two of a session\n"
      "last success  1s\n"
      "last failure  -\n"
      "probes        120; sessions that failed: 119\n"
      "offers        PIPELINING, SIZE\n"
      "size limit    1.0 MiB\n"
+     "last session  a[192.0.2.1]:25, 4s ago\n"
+     "tls           TLSv1.3 X, verified: it is so\n"
+     "identity      xclient\n"
+     "window        16\n"
+     "quirks        no CHUNKING\n"
+     "replies       9 taken, 8 put off, 7 refused; sessions: 6 told 421, 5 lost, 4 failed\n"
+     "last replies  1m ago: 451 No (2 times)\n"
+     "              1h ago: 421 Go\n"
      "domains       a, b and 5 more\n",
      NULL},
     {"destination show, stopped",
