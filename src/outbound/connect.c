@@ -1,16 +1,17 @@
 /*
  * connect.c - finds a host that takes a connection.
  *
- * The target's hosts in their order; for each the addresses that the DNS has (both
- * families are asked at once), in the order of route/. A connection is begun, and another
- * 250 ms later if it is still being made (RFC 8305); the first that is open wins, and the
- * others are dropped as if they had not been tried. What goes wrong after that, up to
- * READY, brings us back here with the address marked as tried. One timer serves the race:
- * it is set to the next thing that can happen.
+ * The plan (route/) says which hosts, in which order, and asks for what it has to know; here
+ * its questions are put to the DNS and to the policies, and its hosts are tried. A host's
+ * connections are begun in the order of its addresses, and another 250 ms later if one is
+ * still being made (RFC 8305); the first that is open wins, and the others are dropped as if
+ * they had not been tried. What goes wrong after that, up to READY, brings us back here with
+ * the address marked as tried. One timer serves the race: it is set to the next thing that can
+ * happen.
  *
- * Why a name that does not exist is no more than a failed host: the operator named this
- * host, so a "no" from the DNS is a mistake or an outage, and never a reason to give mail
- * up (FAULTS 6.7).
+ * Why a name that does not exist is no more than a failed host: a "no" from the DNS may be a
+ * mistake or an outage, and is never a reason to give mail up (FAULTS 6.7). The exception is
+ * a null MX, which says so on purpose.
  */
 #include "session_priv.h"
 
@@ -20,7 +21,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static void next_host(struct out_session *session);
+_Static_assert(ROUTE_ADDRESSES_MAX >= ROUTE_MX_ADDRESSES, "every address has a try");
+
+static void next_step(struct out_session *session);
 
 /* ---- reasons ---- */
 
@@ -40,20 +43,41 @@ static void note_reason(struct out_session *session, const char *format, ...)
     va_end(args);
 }
 
+/* What went wrong with the host before is kept, and there is room for the next one's. */
+static void keep_reason(struct out_session *session)
+{
+    if (session->host_reason[0] != '\0') {
+        (void)!pn_buf_printf(&session->reason, "%s; ", session->host_reason);
+        session->host_reason[0] = '\0';
+    }
+}
+
 static void label(const struct out_session *session, const struct pn_ip *ip,
                   char out[OUT_PEER_CHARS])
 {
-    const struct conf_target *target = out_session_target(session);
+    const struct route_host *host = &session->host;
     char text[PN_ENDPOINT_CHARS];
 
-    if (target->literal) {
-        struct pn_endpoint endpoint = {.ip = *ip, .port = target->port};
+    if (host->path) {
+        snprintf(out, OUT_PEER_CHARS, "unix:%s", host->path);
+    } else if (host->literal) {
+        struct pn_endpoint endpoint = {.ip = *ip, .port = host->port};
 
         snprintf(out, OUT_PEER_CHARS, "%s", pn_endpoint_format(&endpoint, text));
     } else {
-        snprintf(out, OUT_PEER_CHARS, "%.255s[%s]:%u", target->host, pn_ip_format(ip, text),
-                 (unsigned)target->port);
+        snprintf(out, OUT_PEER_CHARS, "%.255s[%s]:%u", host->name, pn_ip_format(ip, text),
+                 (unsigned)host->port);
     }
+}
+
+/* Our own address for connections to one of this family; NULL: any. */
+static const struct pn_ip *source_for(const struct out_session *session, const struct pn_ip *ip)
+{
+    const struct conf_domain *domain = session->options.domain;
+    const struct pn_ip *source =
+        ip->family == PN_IPV6 ? &domain->source_v6 : &domain->source_v4;
+
+    return source->family != PN_FAMILY_NONE ? source : NULL;
 }
 
 /* ---- the race ---- */
@@ -79,6 +103,10 @@ static void win(struct out_session *session, size_t at)
     session->tries[at].state = OUT_TRIED;
     session->stream = session->tries[at].stream;
     session->tries[at].stream = NULL;
+    session->helo_name =
+        source_for(session, &session->tries[at].ip)
+            ? session->options.domain->source_names[session->tries[at].ip.family == PN_IPV6]
+            : NULL;
     label(session, &session->tries[at].ip, session->peer);
     out_talk_begin(session);
 }
@@ -166,7 +194,7 @@ static void race(struct out_session *session)
     if (connecting > 0) {
         set_timer(session, untried != NULL);
     } else {
-        next_host(session);
+        next_step(session);
     }
 }
 
@@ -178,13 +206,16 @@ static void on_stream(struct stream *stream, void *owner)
 
 static void start(struct out_session *session, struct out_try *try)
 {
-    struct pn_endpoint to = {.ip = try->ip, .port = out_session_target(session)->port};
+    struct pn_endpoint to = {.ip = try->ip, .port = session->host.port};
     struct loop *loop = session->deps.loop;
 
     session->last_start = loop->now;
     try->state = OUT_CONNECTING;
     try->deadline = pn_mono_add(loop->now, session->options.connect_timeout_ms);
-    try->stream = network_connect(session->deps.network, &to, NULL);
+    try->stream =
+        session->host.path
+            ? network_connect_unix(session->deps.network, session->host.path)
+            : network_connect(session->deps.network, &to, source_for(session, &try->ip));
     try->stream->on_event = on_stream;
     try->stream->owner = session;
 }
@@ -194,12 +225,12 @@ void out_connect_tick(struct out_session *session)
     race(session);
 }
 
-/* ---- addresses ---- */
+/* ---- a host ---- */
 
 /* Our own endpoints are never connected to: mail would go in circles (FAULTS 5.6). */
 static void add_try(struct out_session *session, const struct pn_ip *ip)
 {
-    struct pn_endpoint to = {.ip = *ip, .port = out_session_target(session)->port};
+    struct pn_endpoint to = {.ip = *ip, .port = session->host.port};
     const struct out_deps *deps = &session->deps;
     char peer[OUT_PEER_CHARS];
 
@@ -212,119 +243,161 @@ static void add_try(struct out_session *session, const struct pn_ip *ip)
     session->tries[session->try_count++] = (struct out_try){.ip = *ip};
 }
 
-static void begin_race(struct out_session *session, const struct pn_ip *v6, size_t v6_count,
-                       const struct pn_ip *v4, size_t v4_count)
+static void begin_host(struct out_session *session, const struct route_step *step)
 {
-    struct pn_ip ips[ROUTE_ADDRESSES_MAX];
-    size_t count = route_order(v6, v6_count, v4, v4_count, ips);
-
+    keep_reason(session);
+    session->host = *step->host;
+    session->clear = false;
     session->state = OUT_RACING;
     session->try_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        add_try(session, &ips[i]);
+    for (size_t i = 0; i < step->ip_count && i < ROUTE_ADDRESSES_MAX; i++) {
+        add_try(session, &step->ips[i]);
     }
-    if (count == 0) {
-        session->failures++;
-        note_reason(session, "%s: has no address that can be connected to",
-                    out_session_target(session)->host);
+    if (session->host.path) {
+        session->tries[session->try_count++] = (struct out_try){0};
     }
     race(session);
 }
 
-/* Both questions have their answers. */
-static void use_answers(struct out_session *session)
-{
-    const struct out_lookup *v6 = &session->v6;
-    const struct out_lookup *v4 = &session->v4;
-    const char *host = out_session_target(session)->host;
+/* ---- questions ---- */
 
-    if (v6->count > 0 || v4->count > 0) {
-        begin_race(session, v6->ips, v6->count, v4->ips, v4->count);
-        return;
-    }
-    session->failures++;
-    if (v4->status == RESOLVER_TEMPFAIL || v6->status == RESOLVER_TEMPFAIL) {
-        note_reason(session, "%s: the lookup of its addresses failed: %s", host,
-                    v4->status == RESOLVER_TEMPFAIL ? v4->why : v6->why);
-    } else if (v4->status == RESOLVER_NXDOMAIN || v6->status == RESOLVER_NXDOMAIN) {
-        note_reason(session, "%s: there is no such name in the DNS", host);
-    } else {
-        note_reason(session, "%s: the name has no address", host);
-    }
-    next_host(session);
+static struct route_answer answer_of(const struct out_lookup *lookup)
+{
+    static const enum route_found found[] = {
+        [RESOLVER_FOUND] = ROUTE_FOUND,
+        [RESOLVER_NODATA] = ROUTE_NO_RECORD,
+        [RESOLVER_NXDOMAIN] = ROUTE_NO_NAME,
+        [RESOLVER_TEMPFAIL] = ROUTE_NOT_KNOWN,
+    };
+
+    return (struct route_answer){.found = found[lookup->status],
+                                 .why = lookup->why,
+                                 .validated = lookup->validated,
+                                 .alias = lookup->alias,
+                                 .canonical = lookup->canonical};
 }
 
-static void on_answer(struct resolver_query *query, const struct resolver_answer *answer)
+static void keep_answer(struct out_lookup *lookup, const struct resolver_answer *answer)
+{
+    lookup->asked = false;
+    lookup->status = answer->status;
+    lookup->validated = answer->validated;
+    lookup->alias = answer->alias;
+    snprintf(lookup->why, sizeof lookup->why, "%s", answer->why);
+    snprintf(lookup->canonical, sizeof lookup->canonical, "%s", answer->canonical);
+}
+
+static void ask(struct out_session *session, struct out_lookup *lookup, const char *name,
+                enum resolver_type type, resolver_answer_fn *on_answer)
+{
+    lookup->asked = true;
+    lookup->count = 0;
+    lookup->query = (struct resolver_query){.on_answer = on_answer};
+    resolver_ask(session->deps.resolver, &lookup->query, name, type);
+}
+
+static void on_addresses(struct resolver_query *query, const struct resolver_answer *answer)
 {
     struct out_lookup *lookup = PN_CONTAINER(query, struct out_lookup, query);
     struct out_session *session = lookup->session;
+    const struct out_lookup *v6 = &session->v6;
+    const struct out_lookup *v4 = &session->v4;
+    struct route_answer answer_v6;
+    struct route_answer answer_v4;
 
-    lookup->answered = true;
-    lookup->status = answer->status;
-    snprintf(lookup->why, sizeof lookup->why, "%s", answer->why);
-    if (answer->status == RESOLVER_FOUND) {
-        for (size_t i = 0; i < answer->count && lookup->count < ROUTE_ADDRESSES_MAX; i++) {
-            lookup->ips[lookup->count++] = answer->records[i].ip;
-        }
+    keep_answer(lookup, answer);
+    for (size_t i = 0; answer->status == RESOLVER_FOUND && i < answer->count &&
+                       lookup->count < ROUTE_ADDRESSES_MAX;
+         i++) {
+        lookup->ips[lookup->count++] = answer->records[i].ip;
     }
-    if (session->v6.answered && session->v4.answered) {
-        use_answers(session);
+    if (v6->asked || v4->asked) {
+        return;
+    }
+    answer_v6 = answer_of(v6);
+    answer_v4 = answer_of(v4);
+    route_plan_addresses(session->plan, &answer_v6, v6->ips, v6->count, &answer_v4, v4->ips,
+                         v4->count);
+    next_step(session);
+}
+
+static void ask_addresses(struct out_session *session, const struct route_step *step)
+{
+    const struct resolver_answer nothing = {.status = RESOLVER_NODATA, .why = "not asked for"};
+
+    session->v6.count = 0;
+    session->v4.count = 0;
+    keep_answer(&session->v6, &nothing);
+    keep_answer(&session->v4, &nothing);
+    if (step->v6) {
+        ask(session, &session->v6, step->name, RESOLVER_AAAA, on_addresses);
+    }
+    if (step->v4) {
+        ask(session, &session->v4, step->name, RESOLVER_A, on_addresses);
     }
 }
 
-static void ask(struct out_session *session, struct out_lookup *lookup, const char *host,
-                enum resolver_type type)
+static void on_mx(struct resolver_query *query, const struct resolver_answer *answer)
 {
-    lookup->answered = false;
-    lookup->count = 0;
-    lookup->query = (struct resolver_query){.on_answer = on_answer};
-    resolver_ask(session->deps.resolver, &lookup->query, host, type);
+    struct out_lookup *lookup = PN_CONTAINER(query, struct out_lookup, query);
+    struct out_session *session = lookup->session;
+    struct route_mx records[RESOLVER_RECORDS_MAX];
+    struct route_answer facts;
+
+    keep_answer(lookup, answer);
+    facts = answer_of(lookup);
+    for (size_t i = 0; i < answer->count; i++) {
+        records[i] = (struct route_mx){answer->records[i].preference, answer->records[i].name};
+    }
+    route_plan_mx(session->plan, &facts, records, answer->count);
+    next_step(session);
 }
 
-/* ---- hosts ---- */
-
-/* What the host's TLS needs, as the domain's option says. */
-static void set_host(struct out_session *session, const struct conf_target *target)
+static void on_tlsa(struct resolver_query *query, const struct resolver_answer *answer)
 {
-    static const struct {
-        const char *word;
-        enum route_tls tls;
-    } needs[] = {
-        [CONF_TLS_MAY] = {"may", ROUTE_TLS_MAY},
-        [CONF_TLS_NONE] = {"none", ROUTE_TLS_NONE},
-        [CONF_TLS_ENCRYPT] = {"encrypt", ROUTE_TLS_ENCRYPT},
-        [CONF_TLS_VERIFY] = {"verify", ROUTE_TLS_VERIFY},
-        [CONF_TLS_FINGERPRINT] = {"fingerprint", ROUTE_TLS_FINGERPRINT},
-        [CONF_TLS_DANE] = {"dane", ROUTE_TLS_MAY},
-        [CONF_TLS_DANE_ONLY] = {"dane-only", ROUTE_TLS_DANE},
-    };
-    struct route_host *host = &session->host;
+    struct out_lookup *lookup = PN_CONTAINER(query, struct out_lookup, query);
+    struct out_session *session = lookup->session;
+    struct route_tlsa_record records[RESOLVER_RECORDS_MAX];
+    struct route_answer facts;
 
-    *host = (struct route_host){.literal = target->literal,
-                                .port = target->port,
-                                .tls = needs[session->options.domain->tls].tls};
-    snprintf(host->name, sizeof host->name, "%s", target->host);
-    snprintf(host->sni, sizeof host->sni, "%s", target->host);
-    snprintf(host->tls_why, sizeof host->tls_why, "%s has tls = %s",
-             session->options.domain->name, needs[session->options.domain->tls].word);
+    keep_answer(lookup, answer);
+    facts = answer_of(lookup);
+    for (size_t i = 0; i < answer->count; i++) {
+        const struct resolver_record *from = &answer->records[i];
+
+        records[i] = (struct route_tlsa_record){from->usage, from->selector, from->matching,
+                                                from->data, from->len};
+    }
+    route_plan_tlsa(session->plan, &facts, records, answer->count);
+    next_step(session);
 }
+
+static void on_policy(struct out_policy_query *query, const struct route_sts *policy,
+                      const char *why)
+{
+    struct out_session *session = PN_CONTAINER(query, struct out_session, policy);
+
+    route_plan_policy(session->plan, policy, why);
+    next_step(session);
+}
+
+/* ---- the plan ---- */
 
 void out_connect_begin(struct out_session *session)
 {
-    const struct conf_target *target = out_session_target(session);
+    const struct out_deps *deps = &session->deps;
+    struct route_plan_input input = {.conf = session->options.conf,
+                                     .domain = session->options.domain,
+                                     .own = deps->own,
+                                     .own_count = deps->own_count,
+                                     .own_ips = deps->own_ips,
+                                     .own_ip_count = deps->own_ip_count,
+                                     .rand = deps->rand,
+                                     .policies = deps->policies != NULL};
 
-    set_host(session, target);
-    session->host_reason[0] = '\0';
-    session->clear = false;
-    if (!target->literal) {
-        session->state = OUT_RESOLVING;
-        ask(session, &session->v6, target->host, RESOLVER_AAAA);
-        ask(session, &session->v4, target->host, RESOLVER_A);
-    } else if (target->ip.family == PN_IPV6) {
-        begin_race(session, &target->ip, 1, NULL, 0);
-    } else {
-        begin_race(session, NULL, 0, &target->ip, 1);
-    }
+    session->plan = route_plan_new(&input);
+    session->policy.on_policy = on_policy;
+    next_step(session);
 }
 
 static void end_here(struct out_session *session)
@@ -336,15 +409,67 @@ static void end_here(struct out_session *session)
     out_session_end(session, end, "%s", session->host_reason);
 }
 
-static void next_host(struct out_session *session)
+/* The domain takes no mail, and says so itself. */
+static void end_refused(struct out_session *session, const char *why)
 {
-    if (session->target + 1 == session->options.domain->target_count) {
-        end_here(session);
-        return;
+    struct out_event *event;
+
+    out_session_end(session, OUT_END_REFUSED, "%s", why);
+    event = &session->events[session->event_first + session->event_count - 1];
+    smtp_reply_set(&event->reply, 556, "5.1.10", "%s", why);
+}
+
+static void pass_over(struct out_session *session, const struct route_step *step)
+{
+    keep_reason(session);
+    note_reason(session, "%s", step->text);
+    *(step->loop ? &session->loops : &session->failures) += 1;
+}
+
+/* One step of the plan; false when there is nothing to do but wait. */
+static bool take_step(struct out_session *session)
+{
+    struct route_step step;
+
+    session->state = OUT_RESOLVING;
+    route_plan_next(session->plan, &step);
+    switch (step.kind) {
+    case ROUTE_ASK_MX:
+        ask(session, &session->v4, step.name, RESOLVER_MX, on_mx);
+        break;
+    case ROUTE_ASK_POLICY:
+        out_policy_ask(session->deps.policies, &session->policy, step.name);
+        break;
+    case ROUTE_ASK_ADDRESSES:
+        ask_addresses(session, &step);
+        break;
+    case ROUTE_ASK_TLSA:
+        ask(session, &session->v4, step.name, RESOLVER_TLSA, on_tlsa);
+        break;
+    case ROUTE_TRY:
+        begin_host(session, &step);
+        break;
+    case ROUTE_PASS:
+        pass_over(session, &step);
+        return true;
+    case ROUTE_NOTE:
+        out_watch_note(session, "%s", step.text);
+        return true;
+    case ROUTE_END:
+        if (step.refused) {
+            end_refused(session, step.text);
+        } else {
+            end_here(session);
+        }
+        break;
     }
-    (void)!pn_buf_printf(&session->reason, "%s; ", session->host_reason);
-    session->target++;
-    out_connect_begin(session);
+    return false;
+}
+
+static void next_step(struct out_session *session)
+{
+    while (take_step(session)) {
+    }
 }
 
 static void count_failure(struct out_session *session, enum out_end why)
@@ -384,6 +509,7 @@ void out_connect_cancel(struct out_session *session)
 {
     resolver_cancel(session->deps.resolver, &session->v6.query);
     resolver_cancel(session->deps.resolver, &session->v4.query);
+    out_policy_cancel(&session->policy);
     for (size_t i = 0; i < session->try_count; i++) {
         stream_abort(&session->tries[i].stream);
     }

@@ -85,6 +85,7 @@ void out_session_free(struct out_session **session)
     }
     *session = NULL;
     hang_up(s, false);
+    route_plan_free(&s->plan);
     out_login_reset(s);
     smtp_client_free(&s->client);
     conf_unref(&s->options.conf);
@@ -253,11 +254,6 @@ void out_session_quit(struct out_session *session)
 }
 
 /* ---- what is known ---- */
-
-const struct conf_target *out_session_target(const struct out_session *session)
-{
-    return &session->options.domain->targets[session->target];
-}
 
 unsigned out_session_capabilities(const struct out_session *session)
 {

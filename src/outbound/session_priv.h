@@ -7,9 +7,9 @@
 #ifndef POSTERN_OUTBOUND_SESSION_PRIV_H
 #define POSTERN_OUTBOUND_SESSION_PRIV_H
 
+#include "postern/outbound/policies.h"
 #include "postern/outbound/session.h"
-#include "postern/route/host.h"
-#include "postern/route/route.h"
+#include "postern/route/plan.h"
 
 #define OUT_STAGGER_MS      250          /* RFC 8305 5 */
 #define OUT_UNSENT_MAX      (256u << 10) /* octets on their way to the peer */
@@ -19,7 +19,7 @@
 #define OUT_QUIT_MS         PN_SECONDS(10) /* how long a reply to QUIT is worth */
 
 enum out_state {
-    OUT_RESOLVING, /* the addresses of a host are asked for */
+    OUT_RESOLVING, /* the plan waits for an answer */
     OUT_RACING,    /* connections to them are being made */
     OUT_GREETING,  /* greeting, EHLO, STARTTLS, check: what comes before READY */
     OUT_HANDSHAKE, /* of TLS */
@@ -29,13 +29,15 @@ enum out_state {
     OUT_ENDED,
 };
 
-/* One of a host's two questions to the DNS. */
+/* A question to the DNS: two at once for addresses, one for everything else. */
 struct out_lookup {
     struct resolver_query query;
     struct out_session *session;
-    bool answered;
+    bool asked; /* and not answered yet */
     enum resolver_status status;
+    bool validated, alias;
     char why[128];
+    char canonical[RESOLVER_NAME_CHARS];
     struct pn_ip ips[ROUTE_ADDRESSES_MAX];
     size_t count;
 };
@@ -62,9 +64,10 @@ struct out_session {
     struct pn_timer timer;
 
     /* The host that is being tried. */
-    size_t target;
-    struct route_host host;
+    struct route_plan *plan;
+    struct route_host host; /* borrows from the plan */
     struct out_lookup v6, v4;
+    struct out_policy_query policy;
     struct out_try tries[ROUTE_ADDRESSES_MAX];
     size_t try_count;
     size_t current;        /* the address that we are connected to */
@@ -115,10 +118,9 @@ void out_event_push(struct out_session *session, enum out_event_kind kind,
 void out_session_end(struct out_session *session, enum out_end end, const char *format, ...)
     PN_PRINTF(3, 4);
 void out_session_drop_mail(struct out_session *session, struct smtp_client_mail *mail);
-const struct conf_target *out_session_target(const struct out_session *session);
 
 /* connect.c */
-void out_connect_begin(struct out_session *session); /* the host session->target */
+void out_connect_begin(struct out_session *session);
 /* The address that we are connected to is of no use: notes why (FAILED, LOOP or BUSY, and
  * a sentence), and tries the next. */
 void out_connect_failed(struct out_session *session, enum out_end why, const char *format, ...)

@@ -248,13 +248,12 @@ static bool find_unknown(struct route_plan *plan)
 
 /* ---- answers about policies ---- */
 
-void route_plan_policy(struct route_plan *plan, struct route_sts *policy, const char *why)
+void route_plan_policy(struct route_plan *plan, const struct route_sts *policy, const char *why)
 {
     pn_assert(plan->phase == PLAN_POLICY);
     plan->phase = PLAN_ADDRESSES;
     if (policy) {
-        plan->policy = *policy;
-        *policy = (struct route_sts){0};
+        route_sts_copy(policy, &plan->policy);
         plan->has_policy = plan->policy.mode != ROUTE_STS_NONE;
         route_plan_say(plan, ROUTE_NOTE, false, "%s has an MTA-STS policy, mode %s",
                        plan->domain->mx_name, route_sts_mode_name(plan->policy.mode));

@@ -182,6 +182,14 @@ const char *route_sts_parse(struct pn_str text, struct route_sts *out)
     return NULL;
 }
 
+void route_sts_copy(const struct route_sts *from, struct route_sts *out)
+{
+    *out = *from;
+    for (size_t i = 0; i < from->mx_count; i++) {
+        out->mx[i] = pn_strdup(from->mx[i]);
+    }
+}
+
 void route_sts_fini(struct route_sts *policy)
 {
     for (size_t i = 0; i < policy->mx_count; i++) {

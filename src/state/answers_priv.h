@@ -74,6 +74,7 @@ struct state_answers *state_answers_new(void);
 void state_answers_free(struct state_answers **answers);
 void state_answers_attach(struct state_answers *answers, struct store *store);
 struct state_answers *state_answers_of(struct state *state);
+struct store *state_store_of(struct state *state);
 
 void state_answers_make_key(struct answers_key *key, struct pn_str domain, struct pn_str local);
 struct pn_str state_answers_key_str(const struct answers_key *key);

@@ -123,6 +123,11 @@ struct state_answers *state_answers_of(struct state *state)
     return state->answers;
 }
 
+struct store *state_store_of(struct state *state)
+{
+    return state->store;
+}
+
 uint64_t state_dropped(const struct state *state)
 {
     return atomic_load(&state->dropped);

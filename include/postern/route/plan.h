@@ -97,8 +97,9 @@ struct route_tlsa_record {
 
 void route_plan_mx(struct route_plan *plan, const struct route_answer *answer,
                    const struct route_mx *records, size_t count);
-/* Takes the policy over, and zeroes it. NULL: there is none, why says how that is known. */
-void route_plan_policy(struct route_plan *plan, struct route_sts *policy, const char *why);
+/* NULL: there is none, and why says how that is known. */
+void route_plan_policy(struct route_plan *plan, const struct route_sts *policy,
+                       const char *why);
 /* A family that was not wanted is answered by NO_RECORD. */
 void route_plan_addresses(struct route_plan *plan, const struct route_answer *v6,
                           const struct pn_ip *v6_ips, size_t v6_count,

@@ -30,6 +30,7 @@ bool route_sts_record(struct pn_str text, char out_id[ROUTE_STS_ID_CHARS]);
 
 /* NULL and *out, or what is wrong with the policy. */
 const char *route_sts_parse(struct pn_str text, struct route_sts *out);
+void route_sts_copy(const struct route_sts *from, struct route_sts *out);
 void route_sts_fini(struct route_sts *policy); /* zeroed is fine */
 
 /* May this host (lower case) be an MX host (RFC 8461 4.1)? */
