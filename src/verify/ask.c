@@ -567,8 +567,9 @@ static void begin_turn(struct verify_target *target, struct verify_question *que
         .on_session = on_session, .on_event = on_event, .owner = turn};
     DL_APPEND(target->turns, turn);
     target->turn_count++;
+    /* Longer than any client waits: a target that greets slowly is known to the next one. */
     out_pool_get(target->verify->deps.pool, &turn->request, question->conf, question->domain,
-                 question->domain->call_ahead_wait_ms);
+                 QUESTION_MS);
 }
 
 static void step_target(struct verify_target *target)

@@ -258,6 +258,31 @@ static void test_harvest(void **state)
     sim_free(&sim);
 }
 
+/* A greeting that takes longer than a client waits: the next one is told. */
+static void test_slow_greeting(void **state)
+{
+    static const char *const ways[] = {"accept", "pass-through"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct users users = {.empty = false};
+        char domain[256];
+        struct sim *sim;
+
+        (void)snprintf(domain, sizeof domain, ASKS "when_up = %s\n", ways[i]);
+        sim = begin(30 + i, domain, &users, NULL);
+        sim_server(sim, HOST)->delays_ms[SIM_CONNECT] = PN_SECONDS(40);
+        sim_run(sim, PN_MINUTES(2));
+        assert_int_equal(ask(sim, "good@example.net"), 450);
+        assert_int_equal(ask(sim, "bad@example.net"), 450);
+        sim_run(sim, PN_MINUTES(3));
+        assert_int_equal(ask(sim, "good@example.net"), 250);
+        assert_int_equal(ask(sim, "bad@example.net"), 550);
+        sim_settle(sim, PN_HOURS(1), true);
+        sim_free(&sim);
+    }
+}
+
 static void ask_turn(struct sim *sim, const char *ip, const char *domain)
 {
     struct sim_client_options options = {.ip = ip, .etrn = domain};
@@ -332,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_empty_table_after_outage),
         cmocka_unit_test(test_harvest),
         cmocka_unit_test(test_etrn),
+        cmocka_unit_test(test_slow_greeting),
         cmocka_unit_test(test_defer),
     };
 
