@@ -33,6 +33,8 @@ struct daemon {
     struct out_board *board;
     struct out_logins *logins;
     struct http *http;
+    struct out_policies *policies;
+    struct pn_rand rand;
     struct verify_lists *lists;
     struct verify_rates *rates;
     struct policy_defer *defer;

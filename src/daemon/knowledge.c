@@ -12,6 +12,7 @@
 #include "postern/http/client.h"
 #include "postern/mail/address.h"
 #include "postern/outbound/logins.h"
+#include "postern/outbound/policies.h"
 #include "postern/policy/defer.h"
 #include "postern/tls/context.h"
 
@@ -20,54 +21,29 @@
 #define NIGHT_SECONDS  (6 * 3600)
 #define SECONDS_OF_DAY (24 * 3600)
 
-/* ---- libcurl on the main loop -------------------------------------------------------- */
-
-struct http_watch {
-    struct net_watch *watch;
-    void (*fn)(void *arg, unsigned events);
-    void *arg;
-};
-
-static void on_http(void *owner, unsigned events)
-{
-    struct http_watch *watch = owner;
-
-    watch->fn(watch->arg, events);
-}
-
-static void *http_watch(void *owner, int fd, unsigned events,
-                        void (*fn)(void *arg, unsigned events), void *arg)
-{
-    struct http_watch *watch = PN_NEW(struct http_watch);
-
-    watch->fn = fn;
-    watch->arg = arg;
-    watch->watch = net_watch_new(owner, fd, events, on_http, watch);
-    return watch;
-}
-
-static void http_change(void *handle, unsigned events)
-{
-    net_watch_set(((struct http_watch *)handle)->watch, events);
-}
-
-static void http_unwatch(void *handle)
-{
-    struct http_watch *watch = handle;
-
-    net_watch_free(&watch->watch);
-    free(watch);
-}
-
-_Static_assert((int)HTTP_READABLE == (int)NET_READABLE &&
-                   (int)HTTP_WRITABLE == (int)NET_WRITABLE,
-               "the two adapters name the same events");
-
 /* ---- life ------------------------------------------------------------------------------ */
+
+static void open_policies(struct daemon *daemon)
+{
+    struct out_policies_deps deps = {
+        .loop = net_loop_port(daemon->loop),
+        .resolver = daemon->resolver,
+        .http = daemon->http,
+        .state = daemon->state_records,
+        .counters = daemon->counters,
+        .log = &daemon->log,
+    };
+    uint64_t seed;
+
+    tls_crypto()->ops->random(&seed, sizeof seed);
+    pn_rand_init(&daemon->rand, seed);
+    daemon->policies = out_policies_new(&deps);
+    daemon->out.policies = daemon->policies;
+    daemon->out.rand = &daemon->rand;
+}
 
 void daemon_knowledge_open(struct daemon *daemon)
 {
-    static const struct http_watch_ops ops = {http_watch, http_change, http_unwatch};
     struct loop *loop = net_loop_port(daemon->loop);
     struct verify_lists_deps lists = {
         .loop = loop,
@@ -91,13 +67,14 @@ void daemon_knowledge_open(struct daemon *daemon)
     daemon->out.logins = daemon->logins;
     tls_crypto()->ops->random(&seed, sizeof seed);
     daemon->defer = policy_defer_new(seed);
-    daemon->http = http_client_new(loop, &ops, daemon->loop);
+    daemon->http = daemon_http_new(daemon->loop);
     lists.path = daemon->lists_path;
     lists.http = daemon->http;
     tls_crypto()->ops->random(&lists.seed, sizeof lists.seed);
     daemon->lists = verify_lists_new(&lists);
     verify_lists_configure(daemon->lists,
                            daemon_domain_files_table(daemon->settings.domain_files));
+    open_policies(daemon);
     daemon->rates = verify_rates_new();
     daemon->pool = out_pool_new(&daemon->out, daemon->board);
     verify.pool = daemon->pool;
@@ -114,6 +91,7 @@ void daemon_knowledge_close(struct daemon *daemon)
     out_pool_free(&daemon->pool);
     verify_rates_free(&daemon->rates);
     verify_lists_free(&daemon->lists);
+    out_policies_free(&daemon->policies);
     http_client_free(&daemon->http);
     policy_defer_free(&daemon->defer);
     out_board_free(&daemon->board);

@@ -11,6 +11,8 @@
 
 #include "postern/base/mem.h"
 #include "postern/dns/resolver.h"
+#include "postern/http/client.h"
+#include "postern/outbound/policies.h"
 #include "postern/tls/context.h"
 
 /* A socket that is listened on, and which listener of the configuration it is of. */
@@ -26,6 +28,9 @@ struct daemon_worker {
     bool runs;
     struct net_loop *loop;
     struct resolver *resolver;
+    struct http *http;
+    struct out_policies *policies;
+    struct pn_rand rand;
     struct out_deps out;
     struct pn_endpoint *own;
     struct pn_ip *own_ips;
@@ -160,7 +165,28 @@ static void make_out(struct daemon_worker *worker, const struct daemon_settings 
         .own_ip_count = settings->own_ip_count,
         .board = worker->deps.board,
         .logins = worker->deps.logins,
+        .policies = worker->policies,
+        .rand = &worker->rand,
     };
+}
+
+/* Needs the loop and the resolver, and is needed by every session to a next hop. */
+static void make_policies(struct daemon_worker *worker)
+{
+    struct out_policies_deps deps = {
+        .loop = net_loop_port(worker->loop),
+        .resolver = worker->resolver,
+        .state = worker->deps.answers,
+        .counters = worker->deps.counters,
+        .log = worker->deps.log,
+    };
+    uint64_t seed;
+
+    tls_crypto()->ops->random(&seed, sizeof seed);
+    pn_rand_init(&worker->rand, seed);
+    worker->http = daemon_http_new(worker->loop);
+    deps.http = worker->http;
+    worker->policies = out_policies_new(&deps);
 }
 
 /* What a target said of a recipient of a delivery. */
@@ -240,6 +266,7 @@ struct daemon_worker *daemon_worker_new(const struct daemon_worker_deps *deps,
         daemon_worker_free(&worker);
         return NULL;
     }
+    make_policies(worker);
     make_out(worker, settings);
     make_flows(worker, settings);
     return worker;
@@ -262,6 +289,8 @@ static void drop(struct daemon_worker *worker)
     deliver_worker_free(&worker->deliver);
     verify_free(&worker->verify);
     out_pool_free(&worker->pool);
+    out_policies_free(&worker->policies);
+    http_client_free(&worker->http);
     dns_resolver_free(&worker->resolver);
 }
 

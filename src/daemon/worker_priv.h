@@ -57,4 +57,7 @@ void daemon_worker_free(struct daemon_worker **worker);
 struct resolver *daemon_resolver_new(struct net_loop *loop, const struct conf *conf,
                                      struct pn_err *err);
 
+/* An HTTP client for a loop; freed with http_client_free. */
+struct http *daemon_http_new(struct net_loop *loop);
+
 #endif
