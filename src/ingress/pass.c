@@ -10,6 +10,10 @@
  * text. From the dot on it is DOUBT, for the target may have the message (FAULTS 4.7). A
  * 421 says by its code that it was not taken, whenever it comes.
  *
+ * Before MAIL the target is told whose mail it is, as the domain's `identity` and what the
+ * target offers have it. A target that turns that client away has said so to the client: it
+ * is handed on as an answer to its first recipient.
+ *
  * A warm session may have died without our knowing it: 421 or an end in reply to MAIL is a
  * reason to ask the pool once more, unless that took long (FAULTS 4.10).
  *
@@ -134,6 +138,22 @@ static void say_mail(struct session *session)
                           envelope->flags, envelope->ret, envelope->envid);
 }
 
+/* XCLIENT makes the session this client's; XFORWARD holds for one mail. */
+static void say_identity(struct session *session)
+{
+    struct pass *pass = pass_of(session);
+    struct smtp_identity identity = {
+        .name = pn_str_z(session->name),
+        .client = session->peer,
+        .helo = pn_str_z(session->helo),
+        .protocol = ingress_receive_protocol(session),
+        .login = pn_str_z(session->login),
+    };
+
+    pass->state = PASS_NAMED;
+    out_session_identify(pass->session, &identity);
+}
+
 static void on_session(void *owner, struct out_session *got, struct pn_str reason)
 {
     struct session *session = owner;
@@ -148,7 +168,11 @@ static void on_session(void *owner, struct out_session *got, struct pn_str reaso
     pass->session = got;
     snprintf(pass->peer, sizeof pass->peer, "%.*s", PN_FMT(out_session_peer(got)));
     out_session_live_timeout(got, REPLY_MS);
-    say_mail(session);
+    if (out_session_identity_kind(got) == OUT_IDENTITY_NONE) {
+        say_mail(session);
+    } else {
+        say_identity(session);
+    }
 }
 
 static void ask_pool(struct session *session, const struct conf_domain *domain)
@@ -169,7 +193,7 @@ static bool ask_again(struct session *session)
 {
     struct pass *pass = pass_of(session);
 
-    if (pass->state != PASS_MAIL || pass->again ||
+    if ((pass->state != PASS_MAIL && pass->state != PASS_NAMED) || pass->again ||
         session_loop(session)->now.ms - pass->since.ms > AGAIN_MS) {
         return false;
     }
@@ -275,7 +299,9 @@ static void on_closing(struct session *session)
 {
     struct pass *pass = pass_of(session);
 
-    if (!ask_again(session)) {
+    if (pass->state == PASS_MAIL && out_session_identified(pass->session)) {
+        pass->state = PASS_REFUSED; /* this client, for now */
+    } else if (!ask_again(session)) {
         ingress_pass_fail(session, "%s: 421 %s", pass->peer, pass->reply.text);
     }
 }
@@ -317,11 +343,15 @@ static void on_reply(struct session *session, const struct smtp_reply *reply)
  * What was answered stays answered: a refusal, or a 250, that the connection did not survive
  * has come all the same. Who wants to go on in an open transaction finds no session then.
  */
-static void on_ended(struct session *session, struct pn_str reason)
+static void on_ended(struct session *session, struct pn_str reason,
+                     const struct smtp_reply *reply)
 {
     struct pass *pass = pass_of(session);
 
-    if (ask_again(session)) {
+    if (pass->state == PASS_NAMED && reply->code != 0) {
+        pass->reply = *reply;
+        pass->state = PASS_REFUSED;
+    } else if (ask_again(session)) {
         return;
     }
     set_reason(pass, reason); /* which is the session's */
@@ -351,8 +381,10 @@ static void on_event(struct out_session *from, void *owner)
     while (pass->session == from && out_session_next(from, &event)) {
         if (event.kind == OUT_EV_LIVE) {
             on_reply(session, &event.reply);
+        } else if (event.kind == OUT_EV_READY && pass->state == PASS_NAMED) {
+            say_mail(session);
         } else if (event.kind == OUT_EV_ENDED) {
-            on_ended(session, event.reason);
+            on_ended(session, event.reason, &event.reply);
         }
     }
     ingress_session_step(session); /* may free the session: nothing may follow */

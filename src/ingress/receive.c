@@ -179,7 +179,7 @@ size_t ingress_receive_allowance(struct session *session, size_t wanted)
 }
 
 /* RFC 3848 and RFC 6531 4.3. */
-static struct pn_str protocol_of(const struct session *session)
+struct pn_str ingress_receive_protocol(const struct session *session)
 {
     bool utf8 = (session->transaction->envelope.flags & MAIL_SMTPUTF8) != 0;
 
@@ -224,7 +224,7 @@ static void draft_begin(struct session *session)
     envelope->client_name = pn_str_z(session->name);
     envelope->login = pn_str_z(session->login);
     envelope->client = session->peer;
-    envelope->protocol = protocol_of(session);
+    envelope->protocol = ingress_receive_protocol(session);
     envelope->tls = pn_str_z(session->tls);
     envelope->arrival = loop->wall;
     if (transaction->recipient_count == 1) {

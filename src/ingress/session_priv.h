@@ -80,6 +80,7 @@ struct refusal {
 enum pass_state {
     PASS_NONE,    /* there is none */
     PASS_SESSION, /* for the pool: a session */
+    PASS_NAMED,   /* for the target: it was told who the client is */
     PASS_MAIL,    /* for the reply to MAIL */
     PASS_RCPT,    /* for the reply to RCPT */
     PASS_OPEN,    /* nothing: the last command was answered, the transaction is open */
@@ -197,6 +198,8 @@ void ingress_pass_finish(struct session *session);
 void ingress_pass_fail(struct session *session, const char *reason, ...) PN_PRINTF(2, 3);
 /* FINAL has lasted too long: DOUBT. The session is kept, in case it still answers. */
 void ingress_pass_doubt(struct session *session);
+/* What the mail's protocol is called (RFC 3848, RFC 6531). */
+struct pn_str ingress_receive_protocol(const struct session *session);
 /* The message in doubt is stored: a 2xx that comes late ends its jobs. */
 void ingress_pass_listen(struct session *session, int64_t due_ms);
 /* Puts the session back, wherever it is; NONE. */

@@ -965,9 +965,134 @@ static void test_defer(void **state)
     world_free(&world);
 }
 
+/* ---- whose mail it is -------------------------------------------------------------------- */
+
+#define OFFERS "250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN\r\n250-ENHANCEDSTATUSCODES\r\n"
+
+static struct world *identity_world(const char *domain, const char *capabilities)
+{
+    struct world *world = world_new_live("", domain);
+
+    world->target.capabilities = capabilities;
+    target_rule(&world->target, "XCLIENT", "220 mail.example.org again\r\n", THEN_STAY);
+    target_rule(&world->target, "XFORWARD", "250 2.0.0 Ok\r\n", THEN_STAY);
+    return world;
+}
+
+static void test_the_client_is_told_by_xclient(void **state)
+{
+    struct world *world = identity_world("", OFFERS);
+    struct client *client = hello(world);
+    const char *said;
+
+    (void)state;
+    assert_string_equal(client_say(client, MESSAGE), ENV_S "; 354; 250 2.0.0");
+    said = target_lines(&world->target);
+    assert_non_null(strstr(said, "|XCLIENT "));
+    assert_non_null(strstr(said, " ADDR=198.51.100.7"));
+    assert_non_null(strstr(said, " HELO=c.test"));
+    assert_non_null(strstr(said, "|MAIL FROM:<s@sender.test>|RCPT TO:<a@example.org>|DATA|.|"));
+    /* A session that has said XCLIENT is nobody else's. */
+    assert_string_equal(client_say(client, MESSAGE), ENV_S "; 354; 250 2.0.0");
+    assert_int_equal(world->target.link_count, 2);
+    assert_int_equal(world->target.taken, 2);
+    assert_int_equal(world->job_count, 0);
+    world_free(&world);
+}
+
+static void test_the_client_is_told_by_xforward(void **state)
+{
+    struct world *world =
+        identity_world("identity = xforward", "250-XFORWARD NAME ADDR PROTO HELO\r\n" OFFERS);
+    struct client *client = hello(world);
+    const char *said;
+
+    (void)state;
+    assert_string_equal(client_say(client, MESSAGE MESSAGE),
+                        ENV_S "; 354; 250 2.0.0; " ENV_S "; 354; 250 2.0.0");
+    said = target_lines(&world->target);
+    assert_null(strstr(said, "XCLIENT"));
+    said = strstr(said, "XFORWARD ");
+    assert_non_null(said);
+    assert_non_null(strstr(said, "ADDR=198.51.100.7"));
+    assert_non_null(strstr(said + 1, "XFORWARD ")); /* with each mail */
+    assert_int_equal(world->target.link_count, 1);
+    world_free(&world);
+}
+
+static void test_the_client_is_not_told_of(void **state)
+{
+    struct world *world = identity_world("identity = none", OFFERS);
+    struct client *client = hello(world);
+
+    (void)state;
+    assert_string_equal(client_say(client, MESSAGE), ENV_S "; 354; 250 2.0.0");
+    assert_null(strstr(target_lines(&world->target), "XCLIENT"));
+    world_free(&world);
+}
+
+/* The target judges the client by its own rules, and the client hears of it. */
+static void test_the_target_turns_the_client_away(void **state)
+{
+    static const struct {
+        const char *verb, *reply;
+        enum target_then then;
+        const char *told;
+    } cases[] = {
+        {"MAIL", "554 5.7.1 Client host rejected\r\n", THEN_STAY, "250 2.1.0; 554 5.7.1"},
+        {"RCPT", "554 5.7.1 Client host rejected\r\n", THEN_STAY, "250 2.1.0; 554 5.7.1"},
+        {"MAIL", "421 4.7.0 Too many connections from you\r\n", THEN_CLOSE,
+         "250 2.1.0; 451 4.0.0"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < PN_COUNT(cases); i++) {
+        struct world *world = identity_world("", OFFERS);
+        struct client *client = hello(world);
+
+        target_rule(&world->target, cases[i].verb, cases[i].reply, cases[i].then);
+        assert_string_equal(client_say(client, ENVELOPE), cases[i].told);
+        assert_string_equal(client_say(client, "QUIT\r\n"), "221 2.0.0; closed");
+        assert_int_equal(world->job_count, 0);
+        world_free(&world);
+    }
+}
+
+/* XCLIENT is answered, and the greeting that follows is for that client. */
+static void test_the_greeting_after_xclient_is_a_verdict(void **state)
+{
+    struct world *world = identity_world("", OFFERS);
+    struct client *client = hello(world);
+
+    (void)state;
+    target_rule(&world->target, "XCLIENT", "554 5.7.1 Go away\r\n", THEN_CLOSE);
+    assert_string_equal(client_say(client, ENVELOPE), "250 2.1.0; 554 5.7.1");
+    assert_string_equal(client_say(client, "RSET\r\n"), "250 2.0.0");
+    world_free(&world);
+}
+
+/* A session that is lost while it is told is only a session. */
+static void test_the_target_is_lost_when_it_is_told(void **state)
+{
+    struct world *world = identity_world("", OFFERS);
+    struct client *client = hello(world);
+
+    (void)state;
+    target_rule(&world->target, "XCLIENT", "", THEN_RESET);
+    assert_string_equal(client_say(client, MESSAGE), ENV_S "; 354; 250 2.0.0");
+    assert_int_equal(world->job_count, 1);
+    world_free(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_client_is_told_by_xclient),
+        cmocka_unit_test(test_the_client_is_told_by_xforward),
+        cmocka_unit_test(test_the_client_is_not_told_of),
+        cmocka_unit_test(test_the_target_turns_the_client_away),
+        cmocka_unit_test(test_the_greeting_after_xclient_is_a_verdict),
+        cmocka_unit_test(test_the_target_is_lost_when_it_is_told),
         cmocka_unit_test(test_conversations),
         cmocka_unit_test(test_a_target_that_dies_costs_nothing),
         cmocka_unit_test(test_a_target_that_cannot_be_had),
