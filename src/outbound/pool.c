@@ -17,7 +17,9 @@
  * and many workers the first would have them all.
  *
  * A session that never became ready is an answer to all who wait, if no other is there that
- * could serve them. The next is tried half a second later at the earliest.
+ * could serve them. The next is tried half a second later at the earliest; also when it was
+ * ready but ended before it was of use to anybody, or a peer that says EHLO and hangs up
+ * would be asked as fast as it can hang up.
  */
 #include "postern/outbound/pool.h"
 
@@ -53,7 +55,8 @@ struct entry {
     enum entry_state state;
     struct pn_timer tick; /* while warm */
     struct pn_mono since;
-    bool used; /* it was handed out */
+    bool used;   /* it was handed out */
+    bool proved; /* and came back in good order */
 };
 
 struct waiting {
@@ -295,6 +298,7 @@ static void become_warm(struct entry *entry)
     struct place *place = entry->place;
     struct loop *loop = place->pool->deps.loop;
 
+    entry->proved = entry->used;
     DL_DELETE(place->entries, entry);
     DL_PREPEND(place->entries, entry);
     entry->state = ENTRY_WARM;
@@ -332,12 +336,13 @@ static bool has_hope(const struct place *place, const struct entry *but)
     return false;
 }
 
-/* Only the end of a session that was never ready is anybody's business. */
+/* Only the end of a session that those who wait have hoped for is anybody's business. */
 static void on_ended(struct entry *entry, const struct out_event *event)
 {
     struct place *place = entry->place;
 
-    if (entry->state == ENTRY_OPENING) {
+    if (entry->state == ENTRY_OPENING ||
+        (entry->state == ENTRY_WARM && !entry->used && place->waiting)) {
         be_patient(place, RETRY_MS);
         out_board_doubt(place->pool->board, name_of(place));
         if (!has_hope(place, entry)) {
@@ -393,6 +398,9 @@ void out_pool_put(struct out_pool *pool, struct out_session *session, bool clean
         out_session_live_timeout(session, RESET_MS);
         out_session_live_reset(session);
     } else {
+        if (!entry->proved && session->state == OUT_ENDED && !out_session_identified(session)) {
+            be_patient(entry->place, RETRY_MS);
+        }
         drop(entry);
     }
 }

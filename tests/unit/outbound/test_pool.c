@@ -527,6 +527,39 @@ static void test_dropped(void **state)
     }
 }
 
+/* A target that greets well and hangs up is not asked as fast as it can do that. */
+static void test_hangs_up_when_ready(void **state)
+{
+    static const struct world_rule hangs_up[] = {
+        {.verb = "EHLO", .reply = "250 mail.example.org\r\n", .then = RULE_CLOSE}, {0}};
+    static const struct world_rule hangs_up_at_mail[] = {
+        {.verb = "EHLO", .reply = "250 mail.example.org\r\n"},
+        {.verb = "MAIL", .then = RULE_CLOSE, .reply = ""},
+        {0}};
+    struct fixture *f = *state;
+
+    f->peer->rules = hangs_up;
+    ask(f, 0, PN_SECONDS(20));
+    f->askers[0].again = true;
+    world_run(&f->world, PN_SECONDS(5));
+    assert_in_range(f->peer->connections, 1, 3);
+    pn_buf_clear(&f->trace);
+    f->peer->rules = hangs_up_at_mail;
+    f->peer->connections = 0;
+    for (size_t i = 0; i < 10; i++) {
+        ask(f, 0, PN_SECONDS(20));
+        world_run(&f->world, 100);
+        if (f->askers[0].session) {
+            say_mail(f, 0);
+            world_run(&f->world, 0); /* it is put back when it ends */
+            assert_null(f->askers[0].session);
+        }
+        out_pool_cancel(f->pool, &f->askers[0].request);
+    }
+    assert_in_range(f->peer->connections, 1, 3);
+    pn_buf_clear(&f->trace);
+}
+
 static void test_ended_while_lent(void **state)
 {
     struct fixture *f = *state;
@@ -645,6 +678,7 @@ int main(void)
         TEST(test_reset_first),
         TEST(test_reset_fails),
         TEST(test_dropped),
+        TEST(test_hangs_up_when_ready),
         TEST(test_ended_while_lent),
         TEST(test_other_worker),
         TEST(test_other_destination),
