@@ -445,6 +445,7 @@ bool spool_message_decode(struct pn_str value, struct spool_message_record *reco
     in_places(&in, &record->parked);
     if (in.rest.len > 0) { /* older records have none, and few newer ones do */
         envelope->login = in_str(&in);
+        in.bad = in.bad || envelope->login.len == 0;
     }
     return in_end(&in) && envelope->chunks == spool_chunks_of(envelope->size_octets);
 }

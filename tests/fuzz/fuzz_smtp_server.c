@@ -105,7 +105,7 @@ static void decide(const struct smtp_event *event, struct smtp_reply *reply)
     smtp_reply_set(reply, 250, "2.0.0", "Yes");
     if (event->kind == SMTP_EV_ERROR) {
         *reply = event->reply;
-    } else if (event->kind == SMTP_EV_STARTTLS) {
+    } else if (event->kind == SMTP_EV_STARTTLS || event->kind == SMTP_EV_XCLIENT) {
         reply->code = 220;
     } else if (event->kind == SMTP_EV_DATA) {
         reply->code = 354;
@@ -189,6 +189,7 @@ static void begin(struct side *side, unsigned options)
         .normalise_newlines = options & 4,
         .starttls = options & 8,
         .secured = options & 16,
+        .xclient = options & 32,
     };
 
     *side = (struct side){.server = smtp_server_new(&with), .mend = options & 4};
