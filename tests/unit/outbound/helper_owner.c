@@ -215,6 +215,11 @@ void owner_begin_with(struct fixture *f, const char *domain, struct out_options 
                                   f->conf, NULL, 0, &mistakes);
     assert_non_null(f->domain);
     conf_mistakes_fini(&mistakes);
+    owner_begin_domain(f, options);
+}
+
+void owner_begin_domain(struct fixture *f, struct out_options options)
+{
     options.conf = f->conf;
     options.domain = f->domain;
     options.window_mails = 2;

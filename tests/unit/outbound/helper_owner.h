@@ -49,6 +49,8 @@ int owner_teardown(void **state);
 /* domain: the lines of a domain file besides what must be there. */
 void owner_begin(struct fixture *f, const char *domain);
 void owner_begin_with(struct fixture *f, const char *domain, struct out_options options);
+/* The session of f->domain. */
+void owner_begin_domain(struct fixture *f, struct out_options options);
 /* The next step of a live transaction; behind the last come the mails. */
 void owner_take_step(struct fixture *f);
 void owner_give_text(struct fixture *f, struct smtp_client_mail *mail);

@@ -344,23 +344,95 @@ static void resolver_forget(struct resolver *resolver, struct resolver_query *qu
     query->pending = NULL;
 }
 
+static size_t read_ips(struct pn_str rest, struct resolver_record *records)
+{
+    size_t count = 0;
+
+    while (rest.len > 0) {
+        assert_true(pn_ip_parse(pn_str_cut(&rest, ' '), &records[count++].ip));
+    }
+    return count;
+}
+
+static uint64_t cut_number(struct pn_str *rest)
+{
+    uint64_t number = 0;
+
+    assert_true(pn_str_to_u64(pn_str_cut(rest, ' '), 65535, &number));
+    return number;
+}
+
+static size_t read_mx(struct pn_str rest, struct resolver_record *records)
+{
+    size_t count = 0;
+
+    while (rest.len > 0) {
+        struct resolver_record *record = &records[count++];
+        struct pn_str name;
+
+        record->preference = (uint16_t)cut_number(&rest);
+        name = pn_str_cut(&rest, ' ');
+        snprintf(record->name, sizeof record->name, "%.*s",
+                 PN_FMT(pn_str_eq(name, PN_STR(".")) ? PN_STR("") : name));
+    }
+    return count;
+}
+
+static size_t read_tlsa(struct pn_str rest, struct resolver_record *records)
+{
+    static const uint8_t digest[32];
+
+    if (rest.len == 0) {
+        return 0;
+    }
+    records[0].usage = (uint8_t)cut_number(&rest);
+    records[0].selector = (uint8_t)cut_number(&rest);
+    records[0].matching = (uint8_t)cut_number(&rest);
+    records[0].data = digest;
+    records[0].len = sizeof digest;
+    return 1;
+}
+
+static size_t read_txt(struct pn_str text, struct resolver_record *records)
+{
+    records[0].data = (const uint8_t *)text.ptr;
+    records[0].len = text.len;
+    return text.len > 0;
+}
+
+static size_t read_records(const struct world_name *name, enum resolver_type type,
+                           struct resolver_record *records)
+{
+    switch (type) {
+    case RESOLVER_A:
+        return read_ips(pn_str_z(name->v4), records);
+    case RESOLVER_AAAA:
+        return read_ips(pn_str_z(name->v6), records);
+    case RESOLVER_MX:
+        return read_mx(pn_str_z(name->mx), records);
+    case RESOLVER_TLSA:
+        return read_tlsa(pn_str_z(name->tlsa), records);
+    case RESOLVER_TXT:
+        return read_txt(pn_str_z(name->txt), records);
+    case RESOLVER_PTR:
+        break;
+    }
+    return 0;
+}
+
 static void give_answer(struct world_asked *asked)
 {
     struct resolver_record records[8] = {0};
     struct resolver_answer answer = {
         .status = RESOLVER_NXDOMAIN, .why = "the server said so", .records = records};
     struct resolver_query *query = asked->query;
-    struct pn_str rest = {0};
 
     asked->query = NULL;
     query->pending = NULL;
     if (asked->name) {
-        rest = pn_str_z(asked->type == RESOLVER_A ? asked->name->v4 : asked->name->v6);
-        answer.status = asked->name->status;
-    }
-    while (rest.len > 0) {
-        assert_true(pn_ip_parse(pn_str_cut(&rest, ' '), &records[answer.count++].ip));
-        answer.status = RESOLVER_FOUND;
+        answer.validated = asked->name->validated;
+        answer.count = read_records(asked->name, asked->type, records);
+        answer.status = answer.count > 0 ? RESOLVER_FOUND : asked->name->status;
     }
     query->on_answer(query, &answer);
 }

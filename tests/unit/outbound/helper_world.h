@@ -10,7 +10,11 @@ enum { WORLD_NAMES = 8, WORLD_PEERS = 8, WORLD_STREAMS = 64, WORLD_ASKED = 16 };
 
 struct world_name {
     const char *name;
-    const char *v6, *v4;         /* blank separated addresses; NULL: none */
+    const char *v6, *v4; /* blank separated addresses; NULL: none */
+    const char *mx;      /* "10 a.example.net 20 b.example.net"; "0 ." is null */
+    const char *tlsa;    /* "3 1 1", with 32 octets of data */
+    const char *txt;
+    bool validated;
     enum resolver_status status; /* when there are none */
     int64_t delay_ms;
 };

@@ -57,6 +57,106 @@ static void test_all_fail(void **state)
            "192.0.2.9:25: 450 4.3.2 starting as its greeting\n");
 }
 
+#define MX_TARGET "target = mx\nmta_sts = no\n"
+
+static void test_mx_hosts(void **state)
+{
+    struct fixture *f = *state;
+
+    world_name(&f->world, (struct world_name){
+                              .name = "example.org",
+                              .mx = "30 mx2.example.net 20 b.example.net 10 a.example.net"});
+    world_name(&f->world, (struct world_name){.name = "a.example.net", .v4 = "192.0.2.1"});
+    world_name(&f->world, (struct world_name){.name = "b.example.net", .v4 = "192.0.2.2"});
+    owner_add_peer(f, "192.0.2.2:25", owner_friendly);
+    owner_begin(f, MX_TARGET);
+    world_run(&f->world, 0);
+    owner_expect(f, "READY b.example.net[192.0.2.2]:25\n");
+}
+
+static void test_mx_lookup_fails(void **state)
+{
+    struct fixture *f = *state;
+
+    world_name(&f->world,
+               (struct world_name){.name = "example.org", .status = RESOLVER_TEMPFAIL});
+    owner_add_peer(f, "192.0.2.77:2525", owner_friendly);
+    owner_begin(f, MX_TARGET "fallback = {\"192.0.2.78\", \"192.0.2.77:2525\"}");
+    world_run(&f->world, 0);
+    owner_expect(f, "READY 192.0.2.77:2525\n");
+    out_session_quit(f->session);
+    world_run(&f->world, 0);
+    owner_expect(f,
+                 "CLEAN example.org: the lookup of its MX records failed: the server said so; "
+                 "192.0.2.78:25: connection refused; 192.0.2.77:2525: all done\n");
+}
+
+static void test_we_are_the_best_mx(void **state)
+{
+    struct fixture *f = *state;
+
+    world_name(&f->world, (struct world_name){.name = "example.org", .mx = "5 a.example.net"});
+    world_name(&f->world, (struct world_name){.name = "a.example.net", .v4 = "127.0.0.1"});
+    owner_begin(f, MX_TARGET);
+    world_run(&f->world, 0);
+    owner_expect(f, "FAILED a.example.net: has no address that can be connected to\n");
+}
+
+/* A relay domain's null MX is a failed destination; in the world it is a verdict. */
+static void test_null_mx(void **state)
+{
+    struct fixture *f = *state;
+    const char *why = "example.org: it has a null MX record: it takes no mail";
+    char expected[256];
+
+    world_name(&f->world, (struct world_name){.name = "example.org", .mx = "0 ."});
+    owner_begin(f, MX_TARGET);
+    world_run(&f->world, 0);
+    snprintf(expected, sizeof expected, "FAILED %s\n", why);
+    owner_expect(f, expected);
+    out_session_free(&f->session);
+    conf_domain_unref(&f->domain);
+    f->domain = conf_outbound_domain(f->conf, PN_STR("example.org"));
+    owner_begin_domain(f, (struct out_options){0});
+    world_run(&f->world, 0);
+    snprintf(expected, sizeof expected, "REFUSED %s (RFC 7505)\nVERDICT 556 %s (RFC 7505)\n",
+             why, why);
+    owner_expect(f, expected);
+}
+
+/* TLSA records make TLS a must; the peer here does not offer it. */
+static void test_dane_is_a_must(void **state)
+{
+    struct fixture *f = *state;
+
+    world_name(
+        &f->world,
+        (struct world_name){.name = "mail.example.org", .v4 = "192.0.2.1", .validated = true});
+    world_name(&f->world, (struct world_name){.name = "_25._tcp.mail.example.org",
+                                              .tlsa = "3 1 1",
+                                              .validated = true});
+    owner_add_peer(f, "192.0.2.1:25", owner_friendly);
+    owner_begin(f, TARGET1 "\ntls = dane");
+    world_run(&f->world, 0);
+    owner_expect(f, "FAILED " PEER1 ": it does not offer STARTTLS, and TLS is needed (TLSA "
+                    "records at _25._tcp.mail.example.org)\n");
+}
+
+/* EHLO says the name of the address that we come from. */
+static void test_source_address(void **state)
+{
+    struct fixture *f = *state;
+    struct world_peer *peer = owner_add_peer(f, "192.0.2.1:25", owner_friendly);
+
+    world_name(&f->world, (struct world_name){.name = "mail.example.org",
+                                              .v6 = "2001:db8::1",
+                                              .v4 = "192.0.2.1"});
+    owner_begin(f, TARGET1 "\nsource_address = \"192.0.2.50 out.example.net\"");
+    world_run(&f->world, 0);
+    owner_expect(f, "READY " PEER1 "\n");
+    owner_expect_got(peer, "EHLO out.example.net\n");
+}
+
 static void test_one_family_is_enough(void **state)
 {
     struct fixture *f = *state;
@@ -330,6 +430,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_next_address_and_host),
         TEST(test_all_fail),
+        TEST(test_mx_hosts),
+        TEST(test_mx_lookup_fails),
+        TEST(test_we_are_the_best_mx),
+        TEST(test_null_mx),
+        TEST(test_dane_is_a_must),
+        TEST(test_source_address),
         TEST(test_one_family_is_enough),
         TEST(test_race),
         TEST(test_loser_of_race_has_another_chance),
