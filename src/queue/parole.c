@@ -14,6 +14,7 @@
  * without a job that is due waits for one.
  *
  * A 4xx is no refusal, and no proof either: it counts for nothing, but a canary must be taken.
+ * One that was not tried is none: some take one message in a session, and end it.
  * Only one trial session is possible, since it opens only when no other one is left.
  */
 #include "queue_priv.h"
@@ -171,7 +172,7 @@ void queue_parole_heard(struct queue *queue, struct queue_dest *dest, uint64_t s
     if (dest->state == QUEUE_STOPPED && parole->out > 0 && session == parole->session) {
         parole->out--;
         parole->good += taken;
-        parole->given -= verdict == QUEUE_GONE;
+        parole->given -= verdict == QUEUE_GONE || verdict == QUEUE_UNTRIED;
         if (parole->out == 0) {
             conclude(queue, dest, now_ms + CANARY_MS, now_ms);
         }

@@ -115,6 +115,23 @@ static void test_restart_while_stopped(void **state)
     sim_free(&sim);
 }
 
+/* A primary that takes one message in a session resumes by itself as well. */
+static void test_one_message_a_session(void **state)
+{
+    struct sim *sim = begin(93, 200);
+
+    (void)state;
+    sim_server(sim, HOST)->messages_max = 1;
+    sim_peer(sim, HOST, "RCPT", REFUSAL);
+    sim_reach(sim, HOST, SIM_UP);
+    sim_run(sim, PN_MINUTES(5));
+    assert_int_equal(sim_state(sim, "example.net"), QUEUE_STOPPED);
+    sim_peer(sim, HOST, "RCPT", NULL);
+    assert_true(sim_run_until(sim, is_empty, NULL, PN_HOURS(1)));
+    sim_settle(sim, PN_MINUTES(1), true);
+    sim_free(&sim);
+}
+
 /* Some are refused, as always: that stops nothing. */
 static const char *refuse_some(void *owner, struct sim_server *server, enum sim_verb verb,
                                struct pn_str arg)
@@ -149,6 +166,7 @@ int main(void)
         cmocka_unit_test(test_empty_user_table),
         cmocka_unit_test(test_goes_down_while_stopped),
         cmocka_unit_test(test_restart_while_stopped),
+        cmocka_unit_test(test_one_message_a_session),
         cmocka_unit_test(test_some_are_refused),
     };
 
