@@ -460,6 +460,11 @@ static void mend(struct world *world)
     sim_verb(sim, SPOOL_RELEASE, "");
     sim_run(sim, PN_SECONDS(10));
     (void)sim_flush(sim, "");
+    sim_run(sim, PN_HOURS(1));
+    for (size_t d = 0; d < world->domain_count; d++) {
+        (void)sim_refuse(sim,
+                         world->domains[d]); /* those who do not exist are not to stop it */
+    }
 }
 
 /* One who is told "not now" comes again, as senders do. */

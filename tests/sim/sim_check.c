@@ -25,6 +25,8 @@
 #define HOLD_GRACE_MS   PN_MINUTES(15) /* a probe under way goes on from host to host */
 #define LINE_OCTETS     600
 #define ISOLATED_MOST_S 300
+#define SESSION_MOST    ((uint64_t)2 << 20)
+#define SETTLING        8 /* sessions to servers that are over, and not yet settled */
 #define UNSENT_MOST     ((size_t)2 << 20) /* of one session, towards its peer */
 
 /* ---- failure ------------------------------------------------------------------------------
@@ -431,13 +433,30 @@ void sim_check_unsent(struct sim *sim, size_t octets)
     }
 }
 
+/* All of it together, and what each session of a client or to a server may have. */
+static void check_memory(const struct sim_daemon *daemon)
+{
+    uint64_t used = policy_memory_used(daemon->limits);
+    uint64_t sessions = daemon->sim->near_sessions + SETTLING;
+
+    if (used > policy_memory_max(daemon->limits)) {
+        sim_fail(daemon->sim, "%llu octets of memory are taken, beyond the limit",
+                 (unsigned long long)used);
+    }
+    for (size_t i = 0; used > 0 && i < daemon->worker_count; i++) {
+        sessions +=
+            daemon->workers[i].ingress ? ingress_sessions(daemon->workers[i].ingress) : 0;
+    }
+    if (used > sessions * SESSION_MOST) {
+        sim_fail(daemon->sim, "%llu octets of memory are taken by %llu sessions",
+                 (unsigned long long)used, (unsigned long long)sessions);
+    }
+}
+
 void sim_check_step(struct sim *sim)
 {
-    struct sim_daemon *daemon = sim->daemon;
-
-    if (daemon && policy_memory_used(daemon->limits) > policy_memory_max(daemon->limits)) {
-        sim_fail(sim, "%llu octets of memory are taken, beyond the limit",
-                 (unsigned long long)policy_memory_used(daemon->limits));
+    if (sim->daemon) {
+        check_memory(sim->daemon);
     }
     if (sim->now_ms - sim->idle_ms >= IDLE_CHECK_MS) {
         sim->idle_ms = sim->now_ms;

@@ -171,6 +171,7 @@ static void uncount(struct sim_wire *wire)
     if (wire->counted) {
         wire->counted = false;
         wire->server->near_sessions--;
+        wire->sim->near_sessions--;
     }
 }
 
@@ -484,6 +485,7 @@ static struct stream *net_connect(struct network *network, const struct pn_endpo
         sim_check_connected(wire->server);
         wire->counted = true;
         wire->server->near_sessions++;
+        wire->sim->near_sessions++;
         sim_check_near_sessions(wire->server);
     }
     sim_event_after(loop->sim, &wire->connect, 2 * sim_net_latency(loop->sim));

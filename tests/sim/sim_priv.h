@@ -283,6 +283,7 @@ struct sim {
     uint64_t logged[PN_EV_COUNT];
     int64_t *probe_times; /* connections to what is down, newest last */
     size_t probe_count, probe_cap;
+    size_t near_sessions; /* connections that we have made */
     struct sim_held *held;
     int64_t configured_ms; /* the domains changed */
 };
