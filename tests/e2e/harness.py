@@ -227,8 +227,8 @@ class Relay:
 class Raw:
     """A client that says exactly the octets it is told to."""
 
-    def __init__(self, port, timeout=20):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+    def __init__(self, port, timeout=20, source=""):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout, source_address=(source, 0))
         self.file = self.socket.makefile("rb")
 
     def reply(self):
