@@ -1,0 +1,2 @@
+/* The fake store of the spool's tests. */
+#include "../spool/helper_fakes.c"
