@@ -21,8 +21,6 @@
 #include <stdio.h>
 #include <string.h>
 
-_Static_assert(ROUTE_ADDRESSES_MAX >= ROUTE_MX_ADDRESSES, "every address has a try");
-
 static void next_step(struct out_session *session);
 
 /* ---- reasons ---- */
@@ -259,129 +257,12 @@ static void begin_host(struct out_session *session, const struct route_step *ste
     race(session);
 }
 
-/* ---- questions ---- */
-
-static struct route_answer answer_of(const struct out_lookup *lookup)
-{
-    static const enum route_found found[] = {
-        [RESOLVER_FOUND] = ROUTE_FOUND,
-        [RESOLVER_NODATA] = ROUTE_NO_RECORD,
-        [RESOLVER_NXDOMAIN] = ROUTE_NO_NAME,
-        [RESOLVER_TEMPFAIL] = ROUTE_NOT_KNOWN,
-    };
-
-    return (struct route_answer){.found = found[lookup->status],
-                                 .why = lookup->why,
-                                 .validated = lookup->validated,
-                                 .alias = lookup->alias,
-                                 .canonical = lookup->canonical};
-}
-
-static void keep_answer(struct out_lookup *lookup, const struct resolver_answer *answer)
-{
-    lookup->asked = false;
-    lookup->status = answer->status;
-    lookup->validated = answer->validated;
-    lookup->alias = answer->alias;
-    snprintf(lookup->why, sizeof lookup->why, "%s", answer->why);
-    snprintf(lookup->canonical, sizeof lookup->canonical, "%s", answer->canonical);
-}
-
-static void ask(struct out_session *session, struct out_lookup *lookup, const char *name,
-                enum resolver_type type, resolver_answer_fn *on_answer)
-{
-    lookup->asked = true;
-    lookup->count = 0;
-    lookup->query = (struct resolver_query){.on_answer = on_answer};
-    resolver_ask(session->deps.resolver, &lookup->query, name, type);
-}
-
-static void on_addresses(struct resolver_query *query, const struct resolver_answer *answer)
-{
-    struct out_lookup *lookup = PN_CONTAINER(query, struct out_lookup, query);
-    struct out_session *session = lookup->session;
-    const struct out_lookup *v6 = &session->v6;
-    const struct out_lookup *v4 = &session->v4;
-    struct route_answer answer_v6;
-    struct route_answer answer_v4;
-
-    keep_answer(lookup, answer);
-    for (size_t i = 0; answer->status == RESOLVER_FOUND && i < answer->count &&
-                       lookup->count < ROUTE_ADDRESSES_MAX;
-         i++) {
-        lookup->ips[lookup->count++] = answer->records[i].ip;
-    }
-    if (v6->asked || v4->asked) {
-        return;
-    }
-    answer_v6 = answer_of(v6);
-    answer_v4 = answer_of(v4);
-    route_plan_addresses(session->plan, &answer_v6, v6->ips, v6->count, &answer_v4, v4->ips,
-                         v4->count);
-    next_step(session);
-}
-
-static void ask_addresses(struct out_session *session, const struct route_step *step)
-{
-    const struct resolver_answer nothing = {.status = RESOLVER_NODATA, .why = "not asked for"};
-
-    session->v6.count = 0;
-    session->v4.count = 0;
-    keep_answer(&session->v6, &nothing);
-    keep_answer(&session->v4, &nothing);
-    if (step->v6) {
-        ask(session, &session->v6, step->name, RESOLVER_AAAA, on_addresses);
-    }
-    if (step->v4) {
-        ask(session, &session->v4, step->name, RESOLVER_A, on_addresses);
-    }
-}
-
-static void on_mx(struct resolver_query *query, const struct resolver_answer *answer)
-{
-    struct out_lookup *lookup = PN_CONTAINER(query, struct out_lookup, query);
-    struct out_session *session = lookup->session;
-    struct route_mx records[RESOLVER_RECORDS_MAX];
-    struct route_answer facts;
-
-    keep_answer(lookup, answer);
-    facts = answer_of(lookup);
-    for (size_t i = 0; i < answer->count; i++) {
-        records[i] = (struct route_mx){answer->records[i].preference, answer->records[i].name};
-    }
-    route_plan_mx(session->plan, &facts, records, answer->count);
-    next_step(session);
-}
-
-static void on_tlsa(struct resolver_query *query, const struct resolver_answer *answer)
-{
-    struct out_lookup *lookup = PN_CONTAINER(query, struct out_lookup, query);
-    struct out_session *session = lookup->session;
-    struct route_tlsa_record records[RESOLVER_RECORDS_MAX];
-    struct route_answer facts;
-
-    keep_answer(lookup, answer);
-    facts = answer_of(lookup);
-    for (size_t i = 0; i < answer->count; i++) {
-        const struct resolver_record *from = &answer->records[i];
-
-        records[i] = (struct route_tlsa_record){from->usage, from->selector, from->matching,
-                                                from->data, from->len};
-    }
-    route_plan_tlsa(session->plan, &facts, records, answer->count);
-    next_step(session);
-}
-
-static void on_policy(struct out_policy_query *query, const struct route_sts *policy,
-                      const char *why)
-{
-    struct out_session *session = PN_CONTAINER(query, struct out_session, policy);
-
-    route_plan_policy(session->plan, policy, why);
-    next_step(session);
-}
-
 /* ---- the plan ---- */
+
+static void on_answered(struct out_questions *questions)
+{
+    next_step(PN_CONTAINER(questions, struct out_session, questions));
+}
 
 void out_connect_begin(struct out_session *session)
 {
@@ -396,7 +277,8 @@ void out_connect_begin(struct out_session *session)
                                      .policies = deps->policies != NULL};
 
     session->plan = route_plan_new(&input);
-    session->policy.on_policy = on_policy;
+    out_questions_init(&session->questions, deps->resolver, deps->policies, session->plan,
+                       on_answered);
     next_step(session);
 }
 
@@ -435,16 +317,10 @@ static bool take_step(struct out_session *session)
     route_plan_next(session->plan, &step);
     switch (step.kind) {
     case ROUTE_ASK_MX:
-        ask(session, &session->v4, step.name, RESOLVER_MX, on_mx);
-        break;
     case ROUTE_ASK_POLICY:
-        out_policy_ask(session->deps.policies, &session->policy, step.name);
-        break;
     case ROUTE_ASK_ADDRESSES:
-        ask_addresses(session, &step);
-        break;
     case ROUTE_ASK_TLSA:
-        ask(session, &session->v4, step.name, RESOLVER_TLSA, on_tlsa);
+        (void)out_questions_ask(&session->questions, &step);
         break;
     case ROUTE_TRY:
         begin_host(session, &step);
@@ -507,9 +383,7 @@ void out_connect_again(struct out_session *session)
 
 void out_connect_cancel(struct out_session *session)
 {
-    resolver_cancel(session->deps.resolver, &session->v6.query);
-    resolver_cancel(session->deps.resolver, &session->v4.query);
-    out_policy_cancel(&session->policy);
+    out_questions_cancel(&session->questions);
     for (size_t i = 0; i < session->try_count; i++) {
         stream_abort(&session->tries[i].stream);
     }

@@ -56,8 +56,6 @@ struct out_session *out_session_new(const struct out_deps *deps,
     session->owner = owner;
     session->timer.on_fire = on_timer;
     session->wake.on_run = on_wake;
-    session->v6.session = session;
-    session->v4.session = session;
     pn_buf_init(&session->reason, OUT_REASON_MAX);
     pn_buf_init(&session->seen[0], OUT_REASON_MAX);
     pn_buf_init(&session->seen[1], OUT_REASON_MAX);

@@ -7,9 +7,8 @@
 #ifndef POSTERN_OUTBOUND_SESSION_PRIV_H
 #define POSTERN_OUTBOUND_SESSION_PRIV_H
 
-#include "postern/outbound/policies.h"
+#include "postern/outbound/questions.h"
 #include "postern/outbound/session.h"
-#include "postern/route/plan.h"
 
 #define OUT_STAGGER_MS      250          /* RFC 8305 5 */
 #define OUT_UNSENT_MAX      (256u << 10) /* octets on their way to the peer */
@@ -27,19 +26,6 @@ enum out_state {
     OUT_IDENTIFYING, /* XCLIENT or XFORWARD was said: READY follows */
     OUT_LEAVING,     /* QUIT follows the mails under way */
     OUT_ENDED,
-};
-
-/* A question to the DNS: two at once for addresses, one for everything else. */
-struct out_lookup {
-    struct resolver_query query;
-    struct out_session *session;
-    bool asked; /* and not answered yet */
-    enum resolver_status status;
-    bool validated, alias;
-    char why[128];
-    char canonical[RESOLVER_NAME_CHARS];
-    struct pn_ip ips[ROUTE_ADDRESSES_MAX];
-    size_t count;
 };
 
 enum out_try_state { OUT_UNTRIED, OUT_CONNECTING, OUT_TRIED };
@@ -66,8 +52,7 @@ struct out_session {
     /* The host that is being tried. */
     struct route_plan *plan;
     struct route_host host; /* borrows from the plan */
-    struct out_lookup v6, v4;
-    struct out_policy_query policy;
+    struct out_questions questions;
     struct out_try tries[ROUTE_ADDRESSES_MAX];
     size_t try_count;
     size_t current;        /* the address that we are connected to */
