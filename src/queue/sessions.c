@@ -2,9 +2,10 @@
  * sessions.c - the scheduler's sessions: what each is given, and what its end says.
  *
  * A session is told to take, takes a batch of one lane's jobs, and takes again before they are
- * done. Lanes of a destination give in turns. What the rate does not allow stays where it is,
- * and the session is idle meanwhile; between two messages with a delay it rests, which is not
- * idle: others may be opened beside it.
+ * done. It holds no more than it is likely to hand over in two seconds: what a slow target has
+ * not begun with is better with another session. Lanes of a destination give in turns. What the
+ * rate does not allow stays where it is, and the session is idle meanwhile; between two
+ * messages with a delay it rests, which is not idle: others may be opened beside it.
  *
  * A session that serves one client (XCLIENT) is chosen for with its first batch, and ends when
  * nothing of that client is in memory. Its target speaks to the client, so only what it takes
@@ -14,7 +15,10 @@
 
 #include <string.h>
 
-#define LANES_LOOKED 16
+#define LANES_LOOKED  16
+#define AHEAD_MS      2000
+#define AHEAD_LEAST   4
+#define AHEAD_UNKNOWN 8 /* as long as nothing was measured */
 
 struct queue_session *queue_session_find(const struct queue *queue, uint64_t id)
 {
@@ -130,6 +134,14 @@ static struct queue_lane *pick(struct queue *queue, struct queue_session *sessio
     return NULL;
 }
 
+/* How many jobs a session may hold. */
+static unsigned ahead(const struct queue_dest *dest)
+{
+    double count = dest->took_ms > 0 ? AHEAD_MS / dest->took_ms : AHEAD_UNKNOWN;
+
+    return count < AHEAD_LEAST ? AHEAD_LEAST : count > AHEAD_MS ? AHEAD_MS : (unsigned)count;
+}
+
 /* The next lane gives, and goes to the end of the turns. */
 static size_t take_turn(struct queue *queue, struct queue_session *session, size_t max,
                         struct queue_job *out, struct pn_str *out_queue, int64_t now_ms)
@@ -140,6 +152,7 @@ static size_t take_turn(struct queue *queue, struct queue_session *session, size
     size_t count = 0;
 
     max = queue_parole_allows(dest, session->id, max);
+    max = max < ahead(dest) - session->out ? max : ahead(dest) - session->out;
     max = queue_pace_allows(dest, dest->delay_ms > 0 && max > 1 ? 1 : max, now_ms);
     if (!lane || max == 0) {
         return 0;
@@ -164,9 +177,13 @@ static size_t take_turn(struct queue *queue, struct queue_session *session, size
     return count;
 }
 
-/* Between two messages of a session is the delay, from the end of the first one on. */
+/* It has enough to do; or it waits: between two messages is the delay, from the first one's
+ * end on. */
 static bool rests(const struct queue_session *session, int64_t now_ms)
 {
+    if (session->out >= ahead(session->dest)) {
+        return true;
+    }
     return session->dest->delay_ms > 0 && (session->out > 0 || now_ms < session->rest_until_ms);
 }
 
@@ -182,7 +199,8 @@ void queue_session_heard(struct queue *queue, struct queue_session *session, int
 {
     session->out -= session->out > 0;
     session->rest_until_ms = now_ms + session->dest->delay_ms;
-    if (session->state == QUEUE_SESSION_RESTING && session->out == 0) {
+    if (session->state == QUEUE_SESSION_RESTING &&
+        session->out <= (session->dest->delay_ms > 0 ? 0 : ahead(session->dest) / 2)) {
         pn_heap_set(&queue->idles, &session->idle_node, session->rest_until_ms);
     }
 }

@@ -377,6 +377,32 @@ static void test_ceiling_rises(void **state)
     world_close(&world);
 }
 
+/* What a slow one has not begun with is not kept by the session that came first. */
+static void test_slow(void **state)
+{
+    struct world world;
+    int64_t last_ms = 0;
+
+    (void)state;
+    world_open(&world, 48);
+    world.peer.took_ms = 2000;
+    world.definition.sessions = 10;
+    world.peer.up = false;
+    world_define(&world, "alpha.example", "primary");
+    fill(&world, "alpha.example", 60);
+    world_run(&world, PN_MINUTES(1));
+    world.peer.up = true;
+    world_run(&world, PN_MINUTES(3));
+    assert_int_equal(world.peer.done, 60);
+    for (size_t i = 0; i < world.all_count; i++) {
+        last_ms = world.all[i]->done_ms > last_ms ? world.all[i]->done_ms : last_ms;
+    }
+    /* The first takes eight; one alone would need two minutes, ten from the start twelve
+     * seconds. */
+    assert_in_range(last_ms, WORLD_START + PN_SECONDS(70), WORLD_START + PN_SECONDS(100));
+    world_close(&world);
+}
+
 static void test_greylisting(void **state)
 {
     struct world world;
@@ -490,6 +516,7 @@ int main(void)
         cmocka_unit_test(test_refused_clients_stop_nothing),
         cmocka_unit_test(test_ceiling),
         cmocka_unit_test(test_ceiling_rises),
+        cmocka_unit_test(test_slow),
         cmocka_unit_test(test_greylisting),
         cmocka_unit_test(test_relief_is_no_hammer),
         cmocka_unit_test(test_back_for_ten_seconds),

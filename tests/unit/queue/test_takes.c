@@ -126,7 +126,10 @@ static void test_three_old_one_fresh(void **state)
 
         queue_job_added(queue, PN_STR("alpha.example"), &job, WORLD_START);
     }
-    assert_int_equal(queue_take(queue, session, 32, out, &lane, &close, WORLD_START), 20);
+    assert_int_equal(queue_take(queue, session, 32, out, &lane, &close, WORLD_START), 8);
+    /* More come when it is seen to be quick. */
+    (void)queue_result(queue, session, lane, &out[0], QUEUE_DONE, 1, WORLD_START);
+    assert_int_equal(queue_take(queue, session, 32, out + 8, &lane, &close, WORLD_START), 12);
     assert_true(pn_str_eq(lane, PN_STR("alpha.example")));
     for (size_t i = 0; i < PN_COUNT(expected); i++) {
         assert_int_equal(out[i].id.octets[15], expected[i]);
