@@ -56,6 +56,7 @@ admin_handler_fn admin_get_recipients, admin_test_recipient, admin_get_answers,
 admin_handler_fn admin_flush;
 admin_handler_fn admin_get_destination, admin_hold_destination, admin_release_destination,
     admin_resume_destination, admin_refuse_destination;
+admin_handler_fn admin_get_route;
 admin_handler_fn admin_begin_probe, admin_get_probe;
 admin_handler_fn admin_reload, admin_stop, admin_check_spool, admin_salvage;
 

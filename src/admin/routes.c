@@ -62,6 +62,8 @@ static const struct admin_route routes[] = {
     {"POST", "/v1/destinations/refuse", ADMIN_NAME | ADMIN_DOMAIN | ADMIN_ALL,
      admin_refuse_destination,
      "A destination's refusals are to be believed: its parole is over."},
+    {"GET", "/v1/route", ADMIN_ADDRESS | ADMIN_SENDER, admin_get_route,
+     "What would happen to mail for an address now, step by step. Nothing is sent."},
     {"POST", "/v1/probes", ADMIN_NAME | ADMIN_DOMAIN, admin_begin_probe,
      "A session to a next hop begins that delivers nothing, for somebody who watches it."},
     {"GET", "/v1/probes/NUMBER", ADMIN_AFTER, admin_get_probe,

@@ -61,7 +61,7 @@ cli_command_fn cli_recipients_show, cli_recipients_test, cli_recipients_import,
     cli_recipients_export, cli_recipients_forget;
 cli_command_fn cli_flush, cli_destination_list, cli_destination_show, cli_destination_hold,
     cli_destination_release, cli_destination_resume, cli_destination_refuse;
-cli_command_fn cli_probe;
+cli_command_fn cli_probe, cli_route;
 cli_command_fn cli_config_explain, cli_spool_genkey, cli_spool_check, cli_spool_salvage;
 cli_command_fn cli_help, cli_version;
 

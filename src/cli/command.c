@@ -33,6 +33,8 @@ static const struct cli_option decision_options[] = {
     {0}};
 static const struct cli_option import_options[] = {
     {"invalid", NULL, "The addresses are those of nobody.", false}, {0}};
+static const struct cli_option route_options[] = {
+    {"from", "ADDRESS", "The mail's sender; a report's, unless given.", false}, {0}};
 static const struct cli_option forget_options[] = {
     {"all", NULL, "Everything that is remembered of the domain.", false}, {0}};
 
@@ -112,6 +114,8 @@ static const struct cli_command commands[] = {
      "Lets a destination that was stopped for its refusals have its mail, still on parole."},
     {"destination refuse", "[NAME]", 0, 1, decision_options, cli_destination_refuse,
      "Believes a destination's refusals: its parole is over."},
+    {"route", "ADDRESS", 1, 1, route_options, cli_route,
+     "What would happen to mail for an address now, step by step; nothing is sent."},
     {"probe", "NAME", 1, 1, no_options, cli_probe,
      "Opens a session to a destination, or a domain's, and shows what is said."},
     {"reload", "", 0, 0, no_options, cli_reload, "Reads the configuration again."},
