@@ -185,24 +185,16 @@ static void add_name(struct gathered *gathered, const char *name)
     }
 }
 
-/* The plan's names, else the domain's, else the host's own. */
-static void gather_names(struct gathered *gathered, const struct route_host *host,
-                         const struct conf_domain *domain)
+/* The plan's names, else the host's own: those that `verified` is about. */
+static void gather_names(struct gathered *gathered, const struct route_host *host)
 {
-    struct tls_rules *rules = &gathered->rules;
-
     for (size_t i = 0; i < host->name_count; i++) {
         add_name(gathered, host->names[i]);
     }
-    if (rules->name_count == 0 && domain->tls == CONF_TLS_VERIFY) {
-        for (size_t i = 0; i < domain->tls_names.count; i++) {
-            add_name(gathered, domain->tls_names.items[i]);
-        }
-    }
-    if (rules->name_count == 0) {
+    if (host->name_count == 0) {
         add_name(gathered, host->name);
     }
-    rules->names = gathered->names;
+    gathered->rules.names = gathered->names;
 }
 
 static void gather_proofs(struct gathered *gathered, const struct route_host *host,
@@ -272,14 +264,12 @@ static void gather(const struct out_session *session, struct gathered *gathered)
         [ROUTE_TLS_DANE] = TLS_CHECK_DANE,
     };
     const struct route_host *host = &session->host;
-    const struct conf_domain *domain = session->options.domain;
-    bool own_sni = host->tls != ROUTE_TLS_DANE && domain->tls_sni && domain->tls_sni[0];
 
     *gathered = (struct gathered){
-        .rules = {.server_name = own_sni ? domain->tls_sni : host->sni,
+        .rules = {.server_name = host->sni,
                   .check = host->tls_report_only ? TLS_CHECK_NOTHING : checks[host->tls]}};
-    gather_names(gathered, host, domain);
-    gather_proofs(gathered, host, domain);
+    gather_names(gathered, host);
+    gather_proofs(gathered, host, session->options.domain);
     pn_buf_init(&gathered->key, RESUME_KEY_MAX);
     if (write_key(session, gathered) == 0) {
         gathered->rules.resume_key = pn_buf_str(&gathered->key).ptr;
