@@ -140,9 +140,14 @@ def test_forged_senders_hear_nothing_and_no_valid_mail_is_lost(tmp_path, victim,
         wait_for(primary.answers, "Postfix is up again")
         relay.cli("destination", "refuse", "--all")
         wait_for(lambda: relay.queued() == 0, "all is tried", 120)
-        relay.cli("parked", "release", "--recipient", "valid", check=False)
-        wait_for(lambda: relay.queued() == 0 and set(campaign.valid) <= subjects(primary),
-                 "every valid mail has arrived", 120)
+
+        def all_arrived():
+            # An smtpd of Postfix that idled through the reload may have the old table once more.
+            if relay.queued() == 0:
+                relay.cli("parked", "release", "--recipient", "valid", check=False)
+            return relay.queued() == 0 and set(campaign.valid) <= subjects(primary)
+
+        wait_for(all_arrived, "every valid mail has arrived", 120, 0.5)
 
         taken = campaign.with_code("forged", 250, 250)
         assert sum(row["recipient_count"] for row in relay.messages(parked="true", limit=1000)) == len(taken)
