@@ -71,6 +71,7 @@ class Target:
             self.most_seen = max(self.most_seen, self.active - crowded)
             counted = True
         connection.settimeout(DEADLINE_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             if crowded:
                 goodbye = b"421 4.7.0 too many sessions\r\n"
