@@ -50,7 +50,8 @@ class Peer:
 class Postern(Peer):
     name = "Postern"
     best = 20
-    settings = "defaults, but sessions_per_network, sessions_max = 20000, free_space = 64M, reverse_dns = no"
+    settings = ("defaults, but sessions_per_network, sessions_max = 20000, free_space = 64M, reverse_dns = no; in "
+                "pass-through sessions = 40, because each of two workers may need one for each of 20 clients")
 
     def __enter__(self):
         # By name: a client at the target's own address is never passed through to it.
@@ -59,12 +60,13 @@ class Postern(Peer):
             self.directory,
             options={"sessions_per_network": "20000", "sessions_max": "20000", "free_space": '"64M"',
                      "reverse_dns": "no", "probe_min": None},
-            domains={DOMAIN: {"target": f'{{"{host}:{self.primary_port}"}}', "recipients": "{any}",
+            domains={DOMAIN: {"target": f'{{"{host}:{self.primary_port}"}}', 
+                              "recipients": "{call-ahead}" if self.mode == PASS else "{any}",
                               "when_up": "pass-through" if self.mode == PASS else "accept",
-                              "sessions": str(self.sessions)}})
+                              "sessions": str(40 if self.mode == PASS else self.sessions)}})
         self.relay.start()
         self.port = self.relay.port
-        if self.mode != HOLD:
+        if self.mode == PASS:
             wait_for(lambda: any(d["state"] == "up" for d in self.relay.status()["destinations"]), "the primary is up")
         return self
 
@@ -137,7 +139,7 @@ def count_files(top, wanted=lambda name: True):
 
 class Postfix(Kept):
     name = "Postfix"
-    share = 0.5
+    share = 0.3
     best = 10
     settings = ("Debian's master.cf without chroot, default_process_limit 150, destination concurrency 10, "
                 "no client limits, no retries during the run, syncs on")
@@ -195,7 +197,7 @@ class Postfix(Kept):
 
 class Exim(Kept):
     name = "Exim"
-    share = 0.15
+    share = 0.05
     best = 4
     settings = ("queue_only while the primary is down, split_spool_directory, no accept limits, "
                 "drained by 4 queue runners (-qqff) at once")
@@ -260,7 +262,7 @@ begin retry
 
 class OpenSmtpd(Kept):
     name = "OpenSMTPD"
-    share = 0.3
+    share = 0.1
     best = 10
     settings = ("max-mails 1000000 a session; no delays between connections to the primary, at most 10 of them; "
                 "its transfer agent is paused while the primary is down")
