@@ -58,6 +58,8 @@ struct daemon {
     struct net_directory_watch *domains_watch;
     struct pn_timer second_timer;
     uint64_t seconds;
+    uint64_t memory_peak;  /* of the texts, since the heaps were trimmed */
+    unsigned calm_seconds; /* since then with little of it in use */
     struct pn_timer stop_timer;
     struct pn_wall started;
     int exit_status;
