@@ -38,11 +38,11 @@ struct queue;
 
 struct queue_options {
     int64_t probe_min_ms, probe_max_ms;
-    unsigned probe_rate; /* of all destinations together, in one second */
-    int64_t in_doubt_ms; /* how long an in-doubt job waits: the final reply's time-out */
-    bool clock_jumped;   /* nothing expires before one more attempt */
+    unsigned probe_rate;    /* of all destinations together, in one second */
+    int64_t in_doubt_ms;    /* how long an in-doubt job waits: the final reply's time-out */
+    bool clock_jumped;      /* nothing expires before one more attempt */
     int64_t report_keep_ms; /* age at which a QUEUE_JOB_REPORT expires, if not earlier */
-    uint64_t seed;       /* of the jitter */
+    uint64_t seed;          /* of the jitter */
 };
 
 struct queue *queue_new(const struct queue_options *options);
