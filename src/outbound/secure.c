@@ -138,11 +138,9 @@ static void settle_secured(struct out_session *session)
     const char *proof = tls && tls->proof ? tls->proof : "none";
     bool proven = tls && tls->verified;
 
-    if (strcmp(proof, "none") == 0) {
-        describe(session, "%s, nothing proven", tls ? tls->version : "TLS");
-    } else {
-        describe(session, "%s, %s", tls ? tls->version : "TLS", proof);
-    }
+    describe(session, "%s, %s%s", tls ? tls->version : "TLS",
+             strcmp(proof, "none") == 0 ? "nothing proven" : proof,
+             tls && tls->resumed ? ", resumed" : "");
     if (session->host.tls_report_only && !proven) {
         count(session, result_of(tls));
         log_text(session, PN_EV_TLS_OUT_FAULT,

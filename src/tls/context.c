@@ -153,9 +153,8 @@ int tls_certificate_look(const struct tls_certificate *certificate, int *out_day
 
     ERR_clear_error();
     status = use_certificate(ssl, certificate->chain_file, certificate->key_file, err);
-    if (status == 0 &&
-        ASN1_TIME_diff(&days, &seconds, NULL,
-                       X509_get0_notAfter(SSL_CTX_get0_certificate(ssl))) != 1) {
+    if (status == 0 && ASN1_TIME_diff(&days, &seconds, NULL,
+                                      X509_get0_notAfter(SSL_CTX_get0_certificate(ssl))) != 1) {
         status = pn_err_set(err, PN_EINVAL, "the certificate in %s has no date of expiry",
                             certificate->chain_file);
     }

@@ -129,6 +129,22 @@ def why(relay, name, host):
                      and ("destination.down" in line or "session-failed" in line))
 
 
+def test_resumption(world, tmp_path):
+    """A session that goes on is as well proven as when it began; others' sessions are not touched."""
+    target = domain_of(world, ("ee.signed.example", {"tls": "dane-only", "messages_per_session": 1}))
+    other = domain_of(world, ("ee.signed.example", {"tls": "encrypt", "messages_per_session": 1}))
+    options = {"dns_servers": f'{{"127.0.0.1:{world.resolver.port}"}}', "reverse_dns": "no", "log_level": "debug",
+               "workers": 1}
+    with Relay(tmp_path, options=options, domains={"one.example": target, "two.example": other}) as relay:
+        for name in ("one", "one", "one", "two"):
+            send(relay, f"{name}.example")
+            wait_for(lambda: relay.queued() == 0, "it is delivered")
+        tls = [line for line in relay.log().splitlines() if " outbound.tls " in line]
+        assert "TLSA 3 1 1 (" in tls[0]
+        assert "TLSA 3 1 1, resumed (" in tls[1] and "TLSA 3 1 1, resumed (" in tls[2]
+        assert "nothing proven (" in tls[-1] and "queue=two.example" in tls[-1]
+
+
 def test_verify_and_fingerprint(world, tmp_path):
     root = {"tls_ca_file": f'"{world.root.certificate}"'}
     checked = {"tls": "verify", **root}
