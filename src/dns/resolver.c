@@ -40,7 +40,6 @@
 #define TRIES      3
 #define CLASS_IN   1
 #define UDP_OCTETS 1232 /* what fits into one packet everywhere */
-#define HEADER_AD  0x20 /* in the fourth octet of a message */
 
 /*
  * ASKED: c-ares has it. ANSWERED: on its way to the askers. LATE: the askers are being told
@@ -317,12 +316,15 @@ static void on_ares(void *arg, int status, int timeouts, unsigned char *data, in
 }
 
 /*
- * The library's own questions cannot have the AD bit, which says that we understand it in the
- * answer (RFC 6840 5.7); without it, or DO, a validating resolver keeps its verdict to
- * itself. So the question is made here, with an id that nobody can guess.
+ * The library's own questions cannot have the DO bit (RFC 3225), without which a validating
+ * resolver keeps its verdict to itself. So the question is made here, with an id that nobody
+ * can guess. The AD bit would do as well (RFC 6840 5.7), but there are servers that copy it
+ * from the question into the answer. The bit stands in the OPT record at the question's end:
+ * the first of the two octets before its length.
  */
 static int send_question(struct request *request, const char *name)
 {
+    enum { OPT_OCTETS = 11, FLAGS_FROM_END = 4, DO = 0x80 };
     unsigned char *question = NULL;
     unsigned short id = 0;
     int length = 0;
@@ -332,7 +334,10 @@ static int send_question(struct request *request, const char *name)
     status = ares_create_query(name, CLASS_IN, dns_type_number(request->type), id, 1, &question,
                                &length, UDP_OCTETS);
     if (status == ARES_SUCCESS) {
-        question[3] |= HEADER_AD;
+        pn_assert(length > OPT_OCTETS);
+        if (request->resolver->trusted) {
+            question[length - FLAGS_FROM_END] |= DO;
+        }
         ares_send(request->resolver->channel, question, length, on_ares, request);
         ares_free_string(question);
     }

@@ -199,7 +199,8 @@ enum {
     RCODE_NX = 3,
     RCODE_REFUSED = 5,
     TRUNCATED = 0x200,
-    AUTHENTIC = 0x20
+    AUTHENTIC = 0x20,
+    AUTHENTIC_ALWAYS = 0x40
 };
 
 /* Writes the answers for a question; returns rcode and flags, or -1 for silence. */
@@ -240,7 +241,7 @@ static int answer_named(struct message *m, struct pn_str label, unsigned type, b
         }
     } else if (pn_str_eq(label, PN_STR("signed")) && type == 1) {
         put_a(m, 300, 4);
-        return AUTHENTIC;
+        return AUTHENTIC_ALWAYS;
     } else if (type == 52) {
         put_head(m, 52, 300, 5);
         put(m, "\3\1\1\xab\xcd", 5);
@@ -307,8 +308,11 @@ static size_t answer(const uint8_t *question, size_t octets, struct message *m, 
     }
     m->octets[2] = (uint8_t)(0x81 | (flags & TRUNCATED) >> 8);
     m->octets[3] = (uint8_t)(0x80 | (flags & 15));
-    if (flags == AUTHENTIC && (question[3] & 0x20)) {
-        m->octets[3] |= 0x20; /* said only to those who say that they understand it */
+    m->octets[3] |= question[3] & 0x20; /* some do copy it */
+    if (flags == AUTHENTIC && (question[octets - 4] & 0x80)) {
+        m->octets[3] |= 0x20; /* said only to those who set DO */
+    } else if (flags == AUTHENTIC_ALWAYS) {
+        m->octets[3] |= 0x20;
     }
     memset(m->octets + 6, 0, 6);
     m->octets[6] = (uint8_t)(m->answers >> 8);

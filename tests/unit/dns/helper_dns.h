@@ -38,8 +38,8 @@ extern const struct dns_watch_ops poll_loop_watches; /* owner: the loop */
 /*
  * Answers by the first label of the question:
  *   a, alias (through a CNAME), aaaa, mx, nullmx, ptr; zero (TTL 0); many (100 records);
- *   stranger (the address stands under the alias); signed (AD, if it was asked for);
- *   hundreds (500 MX records); every TXT and TLSA question;
+ *   stranger (the address stands under the alias); signed (AD);
+ *   hundreds (500 MX records); every TXT question, and every TLSA question (AD, if DO was set);
  *   nx, nodata, servfail, refused; big (truncated, whole over TCP), cut (truncated over
  *   both), garbage, badname, allbad; silent.
  */
