@@ -60,7 +60,7 @@ class Postern(Peer):
             self.directory,
             options={"sessions_per_network": "20000", "sessions_max": "20000", "free_space": '"64M"',
                      "reverse_dns": "no", "probe_min": None},
-            domains={DOMAIN: {"target": f'{{"{host}:{self.primary_port}"}}', 
+            domains={DOMAIN: {"target": f'{{"{host}:{self.primary_port}"}}',
                               "recipients": "{call-ahead}" if self.mode == PASS else "{any}",
                               "when_up": "pass-through" if self.mode == PASS else "accept",
                               "sessions": str(40 if self.mode == PASS else self.sessions)}})
