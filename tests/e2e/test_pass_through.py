@@ -1,11 +1,15 @@
 """The primary is up: its verdicts reach the client live, and nothing is spooled."""
 
+import collections
+import re
 import smtplib
+import threading
 
 import pytest
 
 from conftest import domain
 from harness import PostfixPrimary, Primary, Relay, wait_for
+from proxy import FAULTS, STEPS, Proxy
 
 OURS = "example.org"
 
@@ -136,3 +140,64 @@ def test_defer_sends_clients_to_the_primary_and_lets_the_persistent_in(tmp_path)
         assert code() == 451
         wait_for(lambda: code() == 250, "let in after it came back", 40, 1)
     primary.stop()
+
+
+CASES = [(step, kind) for step in STEPS for kind in FAULTS[step]]
+TAKEN = {("END", "unsaid"), ("END", "half"), ("END", "late")}  # the primary has it, and we do not know
+
+
+def deliver_through(relay, number, proxy, results):
+    """One mail through a primary that fails at one step; what the client was told."""
+    step, kind = CASES[number]
+    sender, subject = f"sender{number}@example.net", f"step-{number}-{step}-{kind}"
+    try:
+        client = relay.smtp(timeout=120)
+        proxy.arm(step, kind, sender)
+        codes = [client.mail(sender)[0], client.rcpt(f"anna@s{number}.example")[0]]
+        if codes[-1] == 250:
+            text = f"Subject: {subject}\r\n\r\n" + ("x" * 70 + "\r\n") * 40
+            codes.append(client.data(text.encode())[0])
+        codes.append(client.noop()[0])  # an answer too many would be found here
+        codes.append(client.quit()[0])
+        results[number] = codes
+    except Exception as error:  # the thread's result, judged by the test
+        results[number] = repr(error)
+
+
+def test_no_step_and_no_delay_costs_a_message(tmp_path):
+    """The primary is killed at every step of the protocol, and each of its replies comes too
+    late: every mail is acknowledged once and arrives; twice only if it was in doubt."""
+    names = [f"s{number}.example" for number in range(len(CASES))]
+    primary = PostfixPrimary(tmp_path / "postfix", " ".join(names), extra={
+        "smtpd_client_connection_rate_limit": "0", "smtpd_timeout": "300s"})
+    options = {"reply_timeout": '"5s"', "final_timeout": '"10s"'}
+    with primary:
+        proxies = [Proxy(primary.port).start() for _ in CASES]
+        domains = {}
+        for name, proxy in zip(names, proxies):
+            domains[name] = domain(proxy.port, recipients="{any}", when_up="pass-through", call_ahead_wait='"3s"')
+            domains[name]["target"] = f'{{"localhost:{proxy.port}"}}'
+        with Relay(tmp_path / "relay", options=options, domains=domains) as relay:
+            wait_for(lambda: [d["state"] for d in relay.status()["destinations"]] == ["up"] * len(CASES),
+                     "all are up")
+            results = {}
+            threads = [threading.Thread(target=deliver_through, args=(relay, number, proxy, results))
+                       for number, proxy in enumerate(proxies)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            for number, case in enumerate(CASES):
+                assert results[number] == [250, 250, 250, 250, 221], (case, results[number])
+                assert proxies[number].happened, case
+            wait_for(lambda: relay.queued() == 0, "nothing is left", 120)
+            log = relay.log()
+            found = collections.Counter(
+                int(n) for text in primary.messages() for n in re.findall(rb"^Subject: step-(\d+)-", text, re.M))
+            for number, case in enumerate(CASES):
+                acknowledged = re.findall(rf"message\.(?:stored|passed) .* to=anna@s{number}\.example ", log)
+                assert len(acknowledged) == 1, (case, acknowledged)
+                assert 1 <= found[number] <= (2 if case in TAKEN else 1), (case, found[number])
+            assert "parked" not in {row["state"] for row in relay.messages(parked="true")}
+        for proxy in proxies:
+            proxy.stop()
