@@ -204,8 +204,12 @@ static void ask_all(struct check *check)
     ask_addresses(check, &facts->own);
     for (size_t i = 0; i < check->domain->target_count && i < ADMIN_CHECK_HOSTS; i++) {
         const struct conf_target *target = &check->domain->targets[i];
-        struct admin_host *host = &facts->targets[facts->target_count++];
+        struct admin_host *host;
 
+        if (target->path) {
+            continue;
+        }
+        host = &facts->targets[facts->target_count++];
         *host = (struct admin_host){.port = target->port, .literal = target->literal};
         copy_text(host->name, sizeof host->name, pn_str_z(target->host));
         if (target->literal) {

@@ -138,6 +138,9 @@ static void judge_place(const struct admin_facts *facts, const struct admin_host
 
 static void judge_target_in_mx(const struct admin_facts *facts, json_t *list)
 {
+    if (facts->domain->target_mx) {
+        return;
+    }
     for (size_t m = 0; m < facts->mx_count; m++) {
         for (size_t t = 0; t < facts->target_count; t++) {
             const struct admin_host *mx = &facts->mx[m];
