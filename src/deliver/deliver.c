@@ -440,14 +440,25 @@ static enum queue_end queue_end_of(enum out_end end)
     return QUEUE_END_FAILED;
 }
 
+/* One that never was ready, because others of ours are, says nothing against the target. */
+static enum queue_end judge_end(struct deliver *deliver, const struct deliver_slot *slot,
+                                enum out_end end)
+{
+    return end == OUT_END_BUSY && slot && !slot->ready &&
+                   deliver_share_is_full(deliver, pn_str_z(slot->destination))
+               ? QUEUE_END_LENT
+               : queue_end_of(end);
+}
+
 static void session_ended(struct deliver *deliver, const struct deliver_report *report)
 {
     struct deliver_slot *slot = find_slot(deliver, report->session);
+    enum queue_end end = judge_end(deliver, slot, report->end);
     struct pn_log_line line;
 
     deliver_contact_ended(deliver, slot, report);
-    queue_session_ended(deliver->queue, report->session, queue_end_of(report->end),
-                        pn_str_z(report->reason), deliver_now_ms(deliver));
+    queue_session_ended(deliver->queue, report->session, end, pn_str_z(report->reason),
+                        deliver_now_ms(deliver));
     if (report->end == OUT_END_LOOP) {
         pn_log_say(&deliver->log, PN_EV_ALARM, "%s", report->reason);
     }
@@ -462,6 +473,13 @@ static void session_ended(struct deliver *deliver, const struct deliver_report *
     }
 }
 
+static void note_ready(struct deliver_slot *slot)
+{
+    if (slot) {
+        slot->ready = true;
+    }
+}
+
 void deliver_report_receive(struct loop_task *task)
 {
     struct deliver_report *report = PN_CONTAINER(task, struct deliver_report, task);
@@ -472,6 +490,7 @@ void deliver_report_receive(struct loop_task *task)
         if (report->greeting && report->greeting->identity == OUT_IDENTITY_XCLIENT) {
             queue_session_by_client(deliver->queue, report->session);
         }
+        note_ready(find_slot(deliver, report->session));
         deliver_contact_ready(deliver, find_slot(deliver, report->session), report);
         queue_session_ready(deliver->queue, report->session, deliver_now_ms(deliver));
         break;

@@ -99,6 +99,7 @@ struct deliver_slot {
     uint64_t id;
     size_t worker;
     char *destination;
+    bool ready;
     bool closing; /* CLOSE was sent */
     UT_hash_handle hh;
 };
@@ -200,6 +201,9 @@ struct deliver {
 void deliver_share_state(struct deliver *deliver, const struct queue_action *action);
 void deliver_share_new(struct deliver *deliver, struct pn_str destination);
 bool deliver_share_may_open(struct deliver *deliver, const struct conf_domain *domain);
+/* It said 421 to one more session. True: it is there, and has others of ours; those that are
+ * kept warm go, since we wait. */
+bool deliver_share_is_full(struct deliver *deliver, struct pn_str destination);
 void deliver_share_second(struct deliver *deliver);
 void deliver_share_drop(struct deliver *deliver);
 

@@ -59,10 +59,15 @@ static void on_session(struct out_session *session, void *owner)
             }
             out_session_quit(session);
         } else if (event.kind == OUT_EV_ENDED) {
-            struct pn_str reason = probe->answered ? PN_STR("") : event.reason;
+            struct pn_str destination = pn_str_z(probe->destination);
+            bool full = event.end == OUT_END_BUSY && !probe->answered &&
+                        deliver_share_is_full(deliver, destination);
+            struct pn_str reason;
 
+            probe->answered = probe->answered || full;
+            reason = probe->answered ? PN_STR("") : event.reason;
             log_probe(probe, reason);
-            queue_probed(deliver->queue, pn_str_z(probe->destination), probe->answered, reason,
+            queue_probed(deliver->queue, destination, probe->answered, reason,
                          deliver_now_ms(deliver));
             deliver_soon(deliver);
             probe_free(probe);

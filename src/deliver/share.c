@@ -101,6 +101,15 @@ bool deliver_share_may_open(struct deliver *deliver, const struct conf_domain *d
     return true;
 }
 
+bool deliver_share_is_full(struct deliver *deliver, struct pn_str destination)
+{
+    if (!deliver->deps.board || out_board_sessions(deliver->deps.board, destination) == 0) {
+        return false;
+    }
+    want(deliver, destination);
+    return true;
+}
+
 void deliver_share_drop(struct deliver *deliver)
 {
     struct deliver_want *wanted, *next;

@@ -246,6 +246,35 @@ static void test_late_yes_after_verbs(void **state)
     }
 }
 
+/* A target that has room for one session, and we keep it warm: it is not away when it says so
+ * to the next one, which gets the place. */
+static void test_room_for_one(void **state)
+{
+    static const char *const domains[] = {
+        DOMAIN, "target = {\"" HOST "\"}\nrecipients = {call-ahead}\nwhen_up = accept\n"};
+
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof domains / sizeof *domains; i++) {
+        struct sim *sim = begin(340 + i);
+        size_t taken = 0;
+
+        sim_domain(sim, "example.net", domains[i / 2]);
+        sim_server(sim, HOST)->sessions_max = 1;
+        sim_run(sim, PN_MINUTES(1));
+        for (unsigned n = 0; n < 30; n++) {
+            char address[64];
+
+            (void)snprintf(address, sizeof address, "b%u@example.net", n);
+            taken += send(sim, address, NULL)->state == SIM_TAKEN;
+            sim_run(sim, PN_SECONDS(n % 3 == 0 ? 40 : 1));
+        }
+        sim_settle(sim, PN_MINUTES(5), true);
+        assert_int_equal(sim_logged(sim, PN_EV_DEST_DOWN), 0);
+        assert_in_range(taken, 15, 30); /* the others come again */
+        sim_free(&sim);
+    }
+}
+
 /* What the target says of each recipient at the end of an LMTP text. */
 static const char *lmtp_fates(void *owner, struct sim_server *server, enum sim_verb verb,
                               struct pn_str arg)
@@ -326,6 +355,37 @@ static void test_without_a_spool(void **state)
     sim_free(&sim);
 }
 
+/* What cannot be encrypted cannot be stored, and is not passed through in part either: there
+ * is no key for the new day, since the disk is full. */
+static void test_without_a_key(void **state)
+{
+    (void)state;
+    for (unsigned variant = 0; variant < 8; variant++) {
+        struct sim_options options = {.encrypt = true};
+        struct sim_client_options client = {.pipelining = variant & 1, .bdat = variant & 2};
+        struct sim *sim = sim_new(510 + variant, &options);
+        struct sim_mail *mail;
+
+        sim_host(sim, HOST, "192.0.2.1");
+        sim_domain(sim, "example.net", DOMAIN);
+        sim_cut(sim, variant & 4 ? 100 : 0);
+        sim_run(sim, PN_SECONDS(30));
+        sim_disk_full(sim, true);
+        sim_step_clock(sim, PN_DAYS(3));
+        sim_crash(sim, PN_SECONDS(1));
+        sim_run(sim, PN_SECONDS(30));
+        mail = send(sim, "b@example.net", &client);
+        assert_int_equal(mail->state, SIM_TOLD_NO);
+        assert_int_equal(mail->code, 452);
+        sim_disk_full(sim, false);
+        sim_run(sim, PN_MINUTES(1));
+        assert_int_equal(send(sim, "b@example.net", &client)->state, SIM_TAKEN);
+        sim_settle(sim, PN_HOURS(1), true);
+        assert_int_equal(sim_server(sim, HOST)->messages, 1);
+        sim_free(&sim);
+    }
+}
+
 /* The daemon dies at any moment: what it has answered is there, and nothing else. */
 static void test_crash_any_time(void **state)
 {
@@ -354,6 +414,8 @@ int main(void)
         cmocka_unit_test(test_late_yes),
         cmocka_unit_test(test_late_yes_after_verbs),
         cmocka_unit_test(test_lmtp),
+        cmocka_unit_test(test_without_a_key),
+        cmocka_unit_test(test_room_for_one),
         cmocka_unit_test(test_client_vanishes),
         cmocka_unit_test(test_without_a_spool),
         cmocka_unit_test(test_crash_any_time),
