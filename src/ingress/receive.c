@@ -390,12 +390,15 @@ void ingress_receive_end(struct session *session, const struct smtp_event *event
     struct transaction *transaction = session->transaction;
     struct smtp_reply reply;
 
+    if (!transaction->refusal && !transaction->draft) {
+        draft_begin(session);
+    }
+    /* We may not have been told yet that the draft has failed; from there on the target got
+     * no text either, and the dot would make a whole message of what it has. */
+    ingress_receive_check(session);
     if (transaction->refusal) {
         turn_away_for(session, transaction->refusal);
         return;
-    }
-    if (!transaction->draft) {
-        draft_begin(session);
     }
     if (!ingress_verdict_end(session->conf, event, transaction->scan.received, &reply) ||
         !mirror(session, &reply)) {
