@@ -249,7 +249,8 @@ static void take_ready(struct check *check)
         return;
     }
     facts->encrypted = true;
-    copy_text(facts->version, sizeof facts->version, pn_str_z(tls->version));
+    copy_text(facts->tls_why, sizeof facts->tls_why,
+              pn_str_z(out_session_tls_why(check->session)));
     copy_text(facts->cipher, sizeof facts->cipher, pn_str_z(tls->cipher));
     copy_text(facts->names, sizeof facts->names,
               pn_str_z(tls->peer_names && tls->peer_names[0] ? tls->peer_names : tls->peer));

@@ -297,7 +297,7 @@ static void judge_tls(const struct admin_facts *facts, json_t *list)
     const struct admin_session_facts *session = &facts->session;
 
     if (session->encrypted) {
-        find(list, OK, "", "The session is encrypted: %s, %s.", session->version,
+        find(list, OK, "", "The session is encrypted: %s with %s.", session->tls_why,
              session->cipher);
         judge_certificate(facts, list);
     } else if (facts->domain->tls == CONF_TLS_NONE) {

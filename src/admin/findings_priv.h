@@ -35,7 +35,8 @@ struct admin_session_facts {
     unsigned capabilities;
     uint64_t size_limit;
     bool encrypted;
-    char version[32], cipher[64], names[512], issuer[256], verify_error[128];
+    char tls_why[512]; /* what TLS the session has, and why */
+    char cipher[64], names[512], issuer[256], verify_error[128];
     int64_t expires_s;
     bool verified;
 };

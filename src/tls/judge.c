@@ -297,12 +297,11 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_judge *judge = SSL_get_ex_data(ssl, judge_index);
 
-    if (!judge || !judge->resume_key || !SSL_SESSION_is_resumable(session)) {
-        return 0;
+    if (judge && judge->resume_key && SSL_SESSION_is_resumable(session)) {
+        tls_resume_put(judge->resume, judge->resume_key, session, tls_judge_settle(judge, ssl),
+                       judge->loop->wall);
     }
-    tls_resume_put(judge->resume, judge->resume_key, session, tls_judge_settle(judge, ssl),
-                   judge->loop->wall);
-    return 1;
+    return 0; /* the session stays OpenSSL's */
 }
 
 static void resume_earlier(struct tls_judge *judge, SSL *ssl)

@@ -8,8 +8,8 @@
  * seen in time whatever life the server gives its tickets.
  *
  * One session for each key, the latest; when there are too many keys the oldest goes. Keys are
- * kept as their digests: records make them long. Everybody gets a copy of the session, for
- * OpenSSL changes those that are in use, and loops have threads of their own.
+ * kept as their digests: records make them long. A session is copied on its way in and out,
+ * for OpenSSL changes those that are in use, and loops have threads of their own.
  *
  * Why not OpenSSL's cache: it is one for servers, which finds sessions by their own numbers.
  */
@@ -109,7 +109,8 @@ void tls_resume_put(struct tls_resume *resume, const char *key, SSL_SESSION *ses
     struct entry *entry = PN_NEW(struct entry);
 
     digest_of(key, entry->digest);
-    entry->session = session;
+    entry->session = SSL_SESSION_dup(session);
+    pn_assert(entry->session);
     entry->verdict = *verdict;
     entry->until = last_use(session, verdict, now);
     pthread_mutex_lock(&resume->lock);

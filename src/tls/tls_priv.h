@@ -35,7 +35,7 @@ struct tls_verdict {
 struct tls_resume;
 struct tls_resume *tls_resume_new(void);
 void tls_resume_free(struct tls_resume **resume);
-/* Takes the session. */
+/* Keeps a copy of the session. */
 void tls_resume_put(struct tls_resume *resume, const char *key, SSL_SESSION *session,
                     const struct tls_verdict *verdict, struct pn_wall now);
 /* A copy for the caller, or NULL. */

@@ -14,7 +14,7 @@ import tempfile
 
 import pytest
 
-from harness import PostfixPrimary, Relay, wait_for
+from harness import PostfixPrimary, Relay, UnixConnection, wait_for
 from trust import Certificate, PolicyServer, Unbound, Zone
 
 INSIDE = "POSTERN_OWN_NETWORK"
@@ -180,7 +180,14 @@ def test_policies(world, tmp_path):
         assert "name mx.right.example, issuer CN=root (the MTA-STS policy of right.example, mode enforce)" in log
         faults = [line for line in log.splitlines() if "outbound.tls-fault" in line]
         assert len(faults) == 1 and "testing.example" in faults[0] and "hostname mismatch" in faults[0]
-        assert relay.running()
+        connection = UnixConnection(relay.socket)
+        connection.request("GET", "/metrics")
+        metrics = dict(line.split(" ") for line in connection.getresponse().read().decode().splitlines()
+                       if line.startswith("postern_tls_sts_"))
+        connection.close()
+        assert int(metrics["postern_tls_sts_success_total"]) >= 2
+        assert int(metrics["postern_tls_sts_certificate_host_mismatch_total"]) >= 2  # wrong and testing
+        assert int(metrics["postern_tls_sts_certificate_not_trusted_total"]) >= 1
 
 
 @inside

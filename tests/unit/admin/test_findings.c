@@ -74,7 +74,7 @@ static void scene_init(struct scene *scene)
         .capabilities = SMTP_CAP_PIPELINING | SMTP_CAP_8BITMIME | SMTP_CAP_SMTPUTF8 |
                         SMTP_CAP_DSN | SMTP_CAP_STARTTLS,
         .encrypted = true,
-        .version = "TLSv1.3",
+        .tls_why = "TLSv1.3, nothing proven (example.org has tls = may)",
         .cipher = "C",
         .names = "mail.example.org",
         .issuer = "CA",
