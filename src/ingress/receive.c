@@ -19,10 +19,11 @@
  * 452 at the end of its text, and what it held goes to the next.
  *
  * In pass-through the same text goes to the target as it comes, all but the dot, and the
- * draft is what is left of it when the target fails. A draft of one chunk lies in memory and
- * costs no write; a longer message is written as it comes, and deleted when the target took
- * it. (An unlinked file would be cheaper, but a loop must not wait for a disk.) What the
- * target does not take fast enough counts as memory, too, and the client waits for it.
+ * draft is what is left of it when the target fails. Its chunks stay in memory, which half of
+ * the budget may be used for, so that a message that the target took was never written. Only
+ * when that is used up are they written as they come, and deleted when the target took them.
+ * (An unlinked file would be cheaper, but a loop must not wait for a disk.) What the target
+ * does not take fast enough counts as memory, too, and the client waits for it.
  *
  * What speaks against a message is remembered as a refusal; its text is read to the end
  * and thrown away, so that client and server stay in step.
@@ -86,9 +87,12 @@ void ingress_receive_give_back(struct session *session)
 {
     struct transaction *transaction = session->transaction;
 
-    if (transaction->text_reserved > 0) {
-        policy_memory_give(session->ingress->deps.limits, transaction->text_reserved);
+    uint64_t reserved = transaction->text_reserved + transaction->kept_reserved;
+
+    if (reserved > 0) {
+        policy_memory_give(session->ingress->deps.limits, reserved);
         transaction->text_reserved = 0;
+        transaction->kept_reserved = 0;
         if (session->ingress->waiting) {
             ingress_defer(session->ingress);
         }
@@ -240,6 +244,25 @@ static void draft_begin(struct session *session)
     ingress_pass_text(session, pn_buf_str(header));
 }
 
+/* A chunk of a message that is passed through is full: may it stay in memory? */
+static void keep_chunk(struct session *session)
+{
+    struct transaction *transaction = session->transaction;
+    struct policy_limits *limits = session->ingress->deps.limits;
+    uint64_t octets = spool_draft_octets(transaction->draft);
+
+    if (transaction->pass.state != PASS_TEXT) {
+        spool_draft_keep(transaction->draft, 0);
+    } else if (octets > transaction->kept_reserved && octets % SPOOL_CHUNK_OCTETS == 0 &&
+               policy_memory_used(limits) + SPOOL_CHUNK_OCTETS <=
+                   policy_memory_max(limits) / 2 &&
+               policy_memory_take(limits, SPOOL_CHUNK_OCTETS)) {
+        transaction->kept_reserved += SPOOL_CHUNK_OCTETS;
+        spool_draft_keep(transaction->draft,
+                         (size_t)(transaction->kept_reserved / SPOOL_CHUNK_OCTETS));
+    }
+}
+
 static void write_text(struct session *session, struct pn_str text)
 {
     spool_draft_write(session->transaction->draft, text);
@@ -258,8 +281,10 @@ void ingress_receive_text(struct session *session, struct pn_str text)
     }
     mail_scan_feed(&transaction->scan, text);
     while (text.len > 0) {
-        struct pn_str fits = pn_str_sub(text, 0, spool_draft_room(transaction->draft));
+        struct pn_str fits;
 
+        keep_chunk(session);
+        fits = pn_str_sub(text, 0, spool_draft_room(transaction->draft));
         if (spool_draft_get_state(transaction->draft) == SPOOL_DRAFT_FAILED) {
             return; /* we are about to be told, and say so to the client */
         }
@@ -282,6 +307,7 @@ bool ingress_receive_room(struct session *session)
 
     ingress_receive_check(session);
     if (!transaction->refusal) {
+        keep_chunk(session);
         if (spool_draft_room(transaction->draft) < spill.len) {
             return false;
         }

@@ -140,6 +140,7 @@ struct transaction {
     struct recipient *buckets[TRANSACTION_BUCKETS];
     uint64_t envelope_reserved; /* memory taken for the arena */
     uint64_t text_reserved;     /* and for the draft */
+    uint64_t kept_reserved;     /* and for chunks that wait for the target's last word */
     struct mail_scan scan;
     struct spool_draft *draft; /* from the first text on */
     const struct refusal *refusal;

@@ -4,7 +4,8 @@
  * Text gathers in one buffer that begins with room for the record's head, so that a chunk
  * becomes a record without being copied. A full chunk is written when more text comes; a
  * message of one chunk thus costs a single batch. While a chunk is under way the next one
- * gathers, and no more: that bounds memory by two chunks.
+ * gathers, and no more: that bounds memory by two chunks. Chunks that the owner wants kept in
+ * memory wait in a list, ready to be written, and leave it in their order.
  *
  * Storing waits until the chunk under way is durable. Were both in flight, a failure
  * between them could lose the chunk and, once the store has healed, keep the envelope.
@@ -18,11 +19,19 @@
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
 
+#include <utlist.h>
+
 #include <string.h>
 
 #define DRAFT_ARENA_OCTETS ((size_t)64 << 20)
 #define JOB_OCTETS_MAX     (2u << 20) /* so that it can be parked with reasons, too */
 #define FIRST_OCTETS       8192
+
+/* A record that is not written yet. */
+struct kept_chunk {
+    struct kept_chunk *next;
+    struct pn_buf record;
+};
 
 struct draft_job {
     struct pn_str queue;
@@ -42,9 +51,12 @@ struct spool_draft {
     bool asked;   /* to be stored: as soon as it is not busy */
     bool on_disk; /* a chunk of it is durable */
     struct spool_chunk_key key;
-    struct pn_buf chunk;   /* head and text of the chunk that gathers */
-    struct pn_buf written; /* the record under way */
-    uint32_t number;       /* of the chunk that gathers */
+    struct pn_buf chunk;     /* head and text of the chunk that gathers */
+    struct pn_buf written;   /* the record under way */
+    struct kept_chunk *kept; /* full, and before the one that gathers */
+    size_t kept_count, kept_max;
+    uint32_t sent;   /* chunks that were given to the store */
+    uint32_t number; /* of the chunk that gathers */
     uint64_t octets;
     struct store_write write;
     struct loop_task task;
@@ -67,8 +79,21 @@ static void start_chunk(struct spool_draft *draft)
     pn_assert(pn_buf_append(&draft->chunk, (struct pn_str){head, sizeof head}) == 0);
 }
 
+static void drop_kept(struct spool_draft *draft)
+{
+    while (draft->kept) {
+        struct kept_chunk *first = draft->kept;
+
+        LL_DELETE(draft->kept, first);
+        pn_buf_fini(&first->record);
+        free(first);
+    }
+    draft->kept_count = 0;
+}
+
 static void destroy(struct spool_draft *draft)
 {
+    drop_kept(draft);
     spool_days_release(&draft->spool->days, draft->key.day);
     pn_wipe(&draft->key, sizeof draft->key);
     pn_buf_fini(&draft->chunk);
@@ -96,6 +121,7 @@ static void leave(struct spool_draft *draft)
         destroy(draft);
         return;
     }
+    drop_kept(draft);
     pn_buf_fini(&draft->chunk); /* while the store is failed, this may wait for long */
     pn_arena_reset(&draft->arena);
     /* Answered on the writer's thread: the draft's loop may have ended by then. */
@@ -157,7 +183,10 @@ size_t spool_draft_room(const struct spool_draft *draft)
         return 0;
     }
     room = SPOOL_CHUNK_OCTETS - text_octets(draft);
-    return room > 0 ? room : draft->busy ? 0 : SPOOL_CHUNK_OCTETS;
+    if (room == 0 && (!draft->busy || draft->kept_count < draft->kept_max)) {
+        room = SPOOL_CHUNK_OCTETS;
+    }
+    return room;
 }
 
 uint64_t spool_draft_octets(const struct spool_draft *draft)
@@ -192,19 +221,34 @@ static void apply_chunk(struct store_write *write, struct store_batch *batch)
 {
     struct spool_draft *draft = PN_CONTAINER(write, struct spool_draft, write);
     struct spool_partial_record partial = {
-        .run = draft->spool->run, .chunks = draft->number, .day = draft->key.day};
+        .run = draft->spool->run, .chunks = draft->sent, .day = draft->key.day};
     struct pn_buf *value = &draft->spool->writer.out;
     struct spool_key key;
 
-    spool_key_of_body(&key, &draft->id, draft->number - 1);
+    spool_key_of_body(&key, &draft->id, draft->sent - 1);
     store_batch_put(batch, spool_key_str(&key), pn_buf_str(&draft->written));
-    if (draft->number == 1) {
+    if (draft->sent == 1) {
         spool_change_day(draft->spool, batch, draft->key.day, 1);
     }
     spool_key_of_id(&key, SPOOL_KEY_PARTIAL, &draft->id);
     pn_buf_clear(value);
     pn_assert(spool_partial_encode(&partial, value) == 0);
     store_batch_put(batch, spool_key_str(&key), pn_buf_str(value));
+}
+
+static store_write_done_fn on_chunk;
+
+/* The oldest that is kept goes to the store. */
+static void send_kept(struct spool_draft *draft)
+{
+    struct kept_chunk *first = draft->kept;
+
+    LL_DELETE(draft->kept, first);
+    draft->kept_count--;
+    draft->written = first->record;
+    free(first);
+    draft->sent++;
+    submit(draft, apply_chunk, on_chunk);
 }
 
 static void on_chunk(struct store_write *write)
@@ -220,6 +264,9 @@ static void on_chunk(struct store_write *write)
     }
     if (write->status < 0) {
         draft->state = SPOOL_DRAFT_FAILED;
+    } else if (draft->kept_count > draft->kept_max) {
+        send_kept(draft);
+        return;
     } else if (draft->asked) {
         store_now(draft);
         return;
@@ -231,8 +278,30 @@ static void finish_chunk(struct spool_draft *draft)
 {
     spool_chunk_finish(&draft->chunk, draft->spool->crypto, &draft->key, &draft->id,
                        draft->number);
-    draft->written = draft->chunk;
     draft->number++;
+}
+
+/* The chunk that gathers is full, and more text comes. */
+static void put_away(struct spool_draft *draft)
+{
+    struct kept_chunk *full = PN_NEW(struct kept_chunk);
+
+    finish_chunk(draft);
+    full->record = draft->chunk;
+    LL_APPEND(draft->kept, full);
+    draft->kept_count++;
+    start_chunk(draft);
+    if (draft->kept_count > draft->kept_max) {
+        send_kept(draft);
+    }
+}
+
+void spool_draft_keep(struct spool_draft *draft, size_t chunks)
+{
+    draft->kept_max = chunks;
+    if (!draft->busy && draft->state == SPOOL_DRAFT_OPEN && draft->kept_count > chunks) {
+        send_kept(draft);
+    }
 }
 
 void spool_draft_write(struct spool_draft *draft, struct pn_str text)
@@ -242,9 +311,7 @@ void spool_draft_write(struct spool_draft *draft, struct pn_str text)
         return; /* it has failed meanwhile; its owner is about to be told */
     }
     if (text_octets(draft) == SPOOL_CHUNK_OCTETS) {
-        finish_chunk(draft);
-        start_chunk(draft);
-        submit(draft, apply_chunk, on_chunk);
+        put_away(draft);
     }
     if (text_octets(draft) == 0) {
         pn_assert(
@@ -302,6 +369,7 @@ static void on_message(struct store_write *write)
 static void store_now(struct spool_draft *draft)
 {
     finish_chunk(draft);
+    draft->written = draft->chunk;
     pn_buf_init(&draft->chunk, 0);
     submit(draft, apply_message, on_message);
 }
@@ -382,6 +450,7 @@ void spool_draft_store(struct spool_draft *draft, const struct mail_envelope *en
     }
     pn_assert(draft->state == SPOOL_DRAFT_OPEN);
     draft->state = SPOOL_DRAFT_STORING;
+    draft->kept_max = 0;
     if (encode(draft, envelope, arrival_ms, jobs, count) < 0) {
         /* A chunk under way reports the failure when it is answered. */
         draft->state = SPOOL_DRAFT_FAILED;
@@ -390,6 +459,9 @@ void spool_draft_store(struct spool_draft *draft, const struct mail_envelope *en
         }
     } else if (draft->busy) {
         draft->asked = true;
+    } else if (draft->kept) {
+        draft->asked = true;
+        send_kept(draft);
     } else {
         store_now(draft);
     }

@@ -111,7 +111,14 @@ struct spool_draft *spool_draft_new(struct spool *spool, struct loop *loop,
 size_t spool_draft_room(const struct spool_draft *draft);
 void spool_draft_write(struct spool_draft *draft, struct pn_str text); /* <= room */
 uint64_t spool_draft_octets(const struct spool_draft *draft);          /* written so far */
-size_t spool_draft_memory(const struct spool_draft *draft); /* octets it holds in memory */
+/* Octets it holds in memory, but for the chunks that it was told to keep. */
+size_t spool_draft_memory(const struct spool_draft *draft);
+/*
+ * So many full chunks may wait in memory instead of going to disk, since the message will
+ * perhaps not be stored: none at first. What is too many goes to disk; spool_draft_store
+ * writes all.
+ */
+void spool_draft_keep(struct spool_draft *draft, size_t chunks);
 enum spool_draft_state spool_draft_get_state(const struct spool_draft *draft);
 
 /*

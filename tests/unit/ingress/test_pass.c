@@ -694,19 +694,83 @@ static void send_long(struct client *client, size_t octets)
     world_run(client->world);
 }
 
-static void test_a_long_text_is_written_and_deleted(void **state)
+/* What the target takes is not written, as long as there is memory for it. */
+static void test_a_long_text_is_not_written(void **state)
 {
     struct world *world = world_new_live("", "");
+    struct client *client = hello(world);
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(client_say(client, ENVELOPE "DATA\r\n"), ENV_S "; 354");
+        send_long(client, 6000000);
+        assert_in_range(policy_memory_used(world->limits), 5000000, 8000000);
+        assert_string_equal(client_say(client, ".\r\n"), "250 2.0.0");
+        assert_int_equal(policy_memory_used(world->limits), 0);
+        assert_int_equal(world->store.batches, 0);
+        assert_true(world->target.text.len > 6000000);
+    }
+    world_free(&world);
+}
+
+static size_t count_chunks(const struct world *world)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < world->store.count; i++) {
+        count += world->store.items[i].key[0] == 'b';
+    }
+    return count;
+}
+
+/* And when it is lost, at whatever point, all of it is stored. */
+static void test_a_long_text_is_stored_when_the_target_is_lost(void **state)
+{
+    static const size_t sizes[] = {200000, 262144 - 300, 270000, 1000000, 3000000};
+
+    (void)state;
+    for (size_t i = 0; i < PN_COUNT(sizes); i++) {
+        for (size_t late = 0; late < 2; late++) {
+            struct world *world = world_new_live("", "");
+            struct client *client = hello(world);
+            size_t sent = sizes[i] / 1000 * 1000 + (sizes[i] % 1000 ? 1000 : 0);
+
+            assert_string_equal(client_say(client, ENVELOPE "DATA\r\n"), ENV_S "; 354");
+            send_long(client, sizes[i]);
+            if (late == 0) {
+                target_say(&world->target, "", THEN_RESET);
+                world_run(world);
+                send_long(client, sizes[i]);
+                sent *= 2;
+            } else {
+                target_rule(&world->target, ".", "", THEN_RESET);
+            }
+            assert_string_equal(client_say(client, ".\r\n"), "250 2.0.0");
+            assert_int_equal(world->job_count, 1);
+            assert_in_range(world->jobs[0].job.size_octets, sent, sent + 1000);
+            assert_int_equal(count_chunks(world),
+                             (world->jobs[0].job.size_octets + SPOOL_CHUNK_OCTETS - 1) /
+                                 SPOOL_CHUNK_OCTETS);
+            world_pass(world, PN_SECONDS(1));
+            assert_int_equal(policy_memory_used(world->limits), 0);
+            world_free(&world);
+        }
+    }
+}
+
+static void test_a_long_text_is_written_and_deleted(void **state)
+{
+    struct world *world = world_new_live("memory = \"16M\"\n", "");
     struct client *client = hello(world);
     size_t items = world->store.count;
 
     (void)state;
     assert_string_equal(client_say(client, ENVELOPE "DATA\r\n"), ENV_S "; 354");
-    send_long(client, 2000000);
+    send_long(client, 12000000);
     assert_true(world->store.batches > 0);
     assert_string_equal(client_say(client, ".\r\n"), "250 2.0.0");
     world_pass(world, 2000);
-    assert_int_equal(world->target.text.len > 2000000, true);
+    assert_true(world->target.text.len > 12000000);
     assert_int_equal(world->store.count, items);
     assert_int_equal(world->job_count, 0);
     world_free(&world);
@@ -714,13 +778,13 @@ static void test_a_long_text_is_written_and_deleted(void **state)
 
 static void test_a_draft_that_fails_ends_the_targets_session(void **state)
 {
-    struct world *world = world_new_live("", "");
+    struct world *world = world_new_live("memory = \"16M\"\n", "");
     struct client *client = hello(world);
 
     (void)state;
     assert_string_equal(client_say(client, ENVELOPE "DATA\r\n"), ENV_S "; 354");
     world->store.failing = true;
-    send_long(client, 2000000);
+    send_long(client, 12000000);
     assert_int_equal(world->target.open, 0);
     assert_string_equal(client_say(client, ".\r\n"), "452 4.3.1");
     assert_int_equal(world->target.ends, 0);
@@ -1107,6 +1171,8 @@ int main(void)
         cmocka_unit_test(test_a_client_that_goes_before_the_dot),
         cmocka_unit_test(test_a_client_that_goes_while_asked),
         cmocka_unit_test(test_stop_while_it_passes),
+        cmocka_unit_test(test_a_long_text_is_not_written),
+        cmocka_unit_test(test_a_long_text_is_stored_when_the_target_is_lost),
         cmocka_unit_test(test_a_long_text_is_written_and_deleted),
         cmocka_unit_test(test_a_draft_that_fails_ends_the_targets_session),
         cmocka_unit_test(test_a_target_that_takes_nothing_slows_the_client),

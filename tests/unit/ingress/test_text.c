@@ -545,6 +545,7 @@ static void test_a_full_disk_does_not_count_against_the_client(void **state)
     assert_string_equal(client_say(client, MESSAGE), MESSAGE_S);
     for (size_t i = 0; i < 300 && !client->closed; i++) {
         client_say(client, "RSET\r\n"); /* for its own sake it does */
+        world_pass(world, PN_SECONDS(1));
     }
     assert_true(client->closed);
     world_free(&world);

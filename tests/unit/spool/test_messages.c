@@ -130,6 +130,43 @@ static void test_a_draft_that_is_dropped_leaves_nothing(void **state)
     }
 }
 
+/* A chunk that may wait in memory is not written, and written in its order when it may not. */
+static void test_a_draft_keeps_chunks(void **state)
+{
+    struct world *world = *state;
+    struct pn_id id = world_id(1);
+    size_t events = 0;
+    const struct mail_recipient to = {.address = PN_STR("a@q")};
+    const struct spool_new_job job = {
+        .queue = PN_STR("q"), .recipients = &to, .recipient_count = 1};
+    struct spool_draft *draft =
+        spool_draft_new(world->spool, &world->loop.port, &id, on_event, &events);
+
+    spool_draft_keep(draft, 2);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(spool_draft_room(draft), CHUNK);
+        spool_draft_write(draft, world_text(CHUNK));
+    }
+    world_run(world);
+    assert_string_equal(world_records(world), "");
+    spool_draft_write(draft, world_text(CHUNK)); /* one more than may be kept */
+    assert_int_equal(spool_draft_room(draft), 0);
+    world_run(world);
+    assert_string_equal(world_records(world), "b1 p1");
+    spool_draft_keep(draft, 0);
+    assert_int_equal(spool_draft_room(draft), 0);
+    world_run(world);
+    assert_string_equal(world_records(world), "b3 p1");
+    spool_draft_keep(draft, 2);
+    spool_draft_write(draft, world_text(CHUNK));
+    spool_draft_write(draft, world_text(100));
+    spool_draft_store(draft, &(struct mail_envelope){.id = id}, 1, &job, 1);
+    world_run(world);
+    assert_int_equal(spool_draft_get_state(draft), SPOOL_DRAFT_STORED);
+    assert_string_equal(world_records(world), "b6 c1 j1 m1");
+    spool_draft_free(&draft);
+}
+
 static void test_a_failed_batch_leaves_nothing(void **state)
 {
     static const size_t sizes[] = {100, 3 * CHUNK};
@@ -835,6 +872,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sizes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_batch_for_a_small_message, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_loaded_message_has_it_all, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_draft_keeps_chunks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_draft_that_is_dropped_leaves_nothing, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_failed_batch_leaves_nothing, set_up, tear_down),
