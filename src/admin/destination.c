@@ -1,7 +1,7 @@
 /*
  * admin/destination.c - one next hop: shown, held, and judged after it came back.
  *
- * A destination is named by its own name or by a domain whose mail goes there; a name has a
+ * A destination is named by its own name or by a queue whose mail goes there; a name has a
  * colon in it, which no domain has. "All" are those that are stopped: the decision is about
  * what the operator was told of, and not about whoever happens to be on parole.
  */
@@ -29,6 +29,17 @@ static bool find_by_domain(struct admin_ask *ask, struct pn_str domain, struct p
     return true;
 }
 
+/* By its own name, or that of a queue that is no domain: "out:example.net". */
+static struct pn_str find_by_name(struct admin_ask *ask, struct pn_str name)
+{
+    struct admin_view view = admin_view_of(ask->admin);
+    struct queue_status status;
+
+    return queue_get_status(view.queue, name, view.clock.queue_ms, &status) && status.defined
+               ? status.destination
+               : name;
+}
+
 /* What is named, directly or by a domain that goes there. */
 static bool find_destination(struct admin_ask *ask, struct pn_str *out)
 {
@@ -39,7 +50,7 @@ static bool find_destination(struct admin_ask *ask, struct pn_str *out)
         return false;
     }
     if (terms->name.len > 0) {
-        *out = terms->name;
+        *out = find_by_name(ask, terms->name);
         return true;
     }
     return find_by_domain(ask, terms->domain, out);
@@ -161,7 +172,9 @@ void admin_get_destination(struct admin_ask *ask)
     struct users users;
     json_t *json;
 
-    if (pn_str_find(name, ':') == name.len && !find_by_domain(ask, ask->param, &name)) {
+    if (pn_str_find(name, ':') < name.len) {
+        name = find_by_name(ask, name);
+    } else if (!find_by_domain(ask, ask->param, &name)) {
         return;
     }
     if (!queue_get_destination(view.queue, name, view.clock.queue_ms, &status)) {
