@@ -48,14 +48,13 @@ class Dns:
     def __init__(self, addresses):
         self.port = free_port()
         self.addresses = addresses
-        self.extra = []  # more of its options
         self.process = None
 
     def start(self):
         self.process = subprocess.Popen(
             [DNSMASQ, "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
              "--listen-address=127.0.0.1", "--bind-interfaces", f"--port={self.port}", "--log-facility=-",
-             *(f"--host-record={name},{address}" for name, address in self.addresses.items()), *self.extra],
+             *(f"--host-record={name},{address}" for name, address in self.addresses.items())],
             stderr=subprocess.PIPE)
         for line in self.process.stderr:
             if b"started" in line:
