@@ -137,7 +137,7 @@ static void test_memory_follows_the_mail(void **state)
     out_board_set_state(deliver->deps.board, status.destination, QUEUE_DOWN, false);
     pass(deliver, 4 * 60);
     assert_int_equal(queues(deliver), 3000);
-    pass(deliver, 3 * 60 + 10);
+    pass(deliver, 15 * 60);
     assert_int_equal(queues(deliver), 1);
     /* It waits on, and its definition is made again when it is needed. */
     assert_true(queue_get_status(deliver->queue, PN_STR("out:d0.example"),
