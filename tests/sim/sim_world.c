@@ -76,6 +76,34 @@ static void configure(struct sim *sim)
     }
 }
 
+static bool is_named(const struct sim *sim, const char *destination)
+{
+    for (size_t i = 0; i < domains_count(sim->domains); i++) {
+        if (strcmp(domains_at(sim->domains, i)->destination, destination) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A destination that goes with its last domain comes back as a new one, which nobody holds. */
+static void forget_unnamed(struct sim *sim)
+{
+    struct sim_held **link = &sim->held;
+
+    while (*link) {
+        struct sim_held *held = *link;
+
+        if (is_named(sim, held->destination)) {
+            link = &held->next;
+        } else {
+            *link = held->next;
+            free(held->destination);
+            free(held);
+        }
+    }
+}
+
 static void change_domain(struct sim *sim, const char *name, struct conf_domain *definition)
 {
     struct domains_change change = {.name = pn_str_z(name), .definition = definition};
@@ -84,6 +112,7 @@ static void change_domain(struct sim *sim, const char *name, struct conf_domain 
     sim->domains = domains_with(before, &change, 1);
     domains_unref(&before);
     sim->configured_ms = sim->now_ms;
+    forget_unnamed(sim);
     configure(sim);
 }
 
