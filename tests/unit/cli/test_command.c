@@ -239,6 +239,47 @@ static const struct {
      0,
      "{\"outcome\":\"valid\",\"age_s\":13.143}\n",
      NULL},
+    {"route",
+     "route u@example.net --from a@example.org",
+     {200,
+      "{\"address\":\"u@example.net\",\"sender\":\"a@example.org\",\"refused\":false,"
+      "\"why\":\"because\",\"queue\":\"out:example.net\",\"messages\":3,\"destination\":{"
+      "\"name\":"
+      "\"smtp:mx example.net\",\"state\":\"down\",\"since_s\":60,\"reason\":\"refused\"},"
+      "\"limits\":{\"sessions\":5,\"messages_per_session\":1000,"
+      "\"recipients_per_transaction\":100,\"rate\":\"5/s\",\"delay_s\":2,\"hold_s\":86400},"
+      "\"steps\":[{\"kind\":\"note\",\"text\":\"MX hosts of it\"},{\"kind\":\"passed over\","
+      "\"text\":\"a: no "
+      "address\"},{\"kind\":\"host\",\"host\":\"b\",\"port\":25,\"addresses\":["
+      "\"192.0.2.1\",\"192.0.2.2\"],\"tls\":\"verify\",\"tls_report_only\":true,\"tls_why\":"
+      "\"the policy\"},{\"kind\":\"host\",\"host\":\"/run/s\",\"port\":0,\"addresses\":[],"
+      "\"fallback\":true,\"tls\":\"may\",\"tls_why\":\"so\"}]}",
+      0},
+     "GET /v1/route?address=u%40example.net&sender=a%40example.org \n",
+     0,
+     "address       u@example.net from a@example.org\n"
+     "queue         out:example.net\n"
+     "why           because\n"
+     "waiting       3\n"
+     "destination   smtp:mx example.net\n"
+     "state         down for 1m: refused\n"
+     "limits        5 sessions, 1,000 messages in each, 100 recipients a message, 5/s, then a "
+     "pause of 2s; kept for 1d\n"
+     "\n"
+     "     MX hosts of it\n"
+     "  -  a: no address\n"
+     "  1  b port 25: 192.0.2.1, 192.0.2.2\n"
+     "     TLS verify, failures reported only: the policy\n"
+     "  2  /run/s (fallback)\n"
+     "     TLS may: so\n",
+     NULL},
+    {"route, refused",
+     "route u@localhost",
+     {200, "{\"address\":\"u@localhost\",\"refused\":true,\"why\":\"no way\"}", 0},
+     "GET /v1/route?address=u%40localhost \n",
+     1,
+     "address       u@localhost\nrefused       no way\n",
+     NULL},
     {"recipients forget",
      "recipients forget example.org a@b",
      {200, "{\"forgotten\":1,\"complete\":true}", 0},
