@@ -231,9 +231,11 @@ static json_t *address_json(struct pn_str local, const char *domain)
     struct pn_buf text;
     json_t *json;
 
-    pn_buf_init(&text, MAIL_ADDRESS_MAX + LOCAL_MAX);
+    pn_buf_init(&text, MAIL_ADDRESS_MAX + MAIL_DOMAIN_MAX + LOCAL_MAX);
     pn_assert(pn_buf_append(&text, local) == 0);
-    pn_assert(pn_buf_printf(&text, "@%s", domain) == 0);
+    if (verify_name_local(local) == local.len) {
+        pn_assert(pn_buf_printf(&text, "@%s", domain) == 0);
+    }
     json = admin_json_text(pn_buf_str(&text));
     pn_buf_fini(&text);
     return json;

@@ -194,9 +194,10 @@ static void learn(void *owner, const struct conf_domain *domain, struct pn_str a
                   const struct smtp_reply *reply)
 {
     struct daemon_worker *worker = owner;
-    struct pn_str local = pn_str_sub(address, 0, pn_str_rfind(address, '@'));
+    char name[VERIFY_NAME_MAX];
 
-    verify_learn(worker->verify, domain, local, reply, STATE_BY_DELIVERY);
+    verify_learn(worker->verify, domain, verify_name(domain, address, name), reply,
+                 STATE_BY_DELIVERY);
 }
 
 static void make_flows(struct daemon_worker *worker, const struct daemon_settings *settings)

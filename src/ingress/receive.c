@@ -603,12 +603,13 @@ static void learn(struct session *session, const struct smtp_reply *reply)
     const struct transaction *transaction = session->transaction;
     struct verify *verify = session->ingress->deps.verify;
     struct pn_str address;
+    char name[VERIFY_NAME_MAX];
 
     for (const struct group *g = transaction->groups; verify && g; g = g->next) {
         if (g->count == 1 && transaction->recipient_count == 1) {
             address = g->first->recipient.address;
-            verify_learn(verify, g->domain, pn_str_sub(address, 0, pn_str_rfind(address, '@')),
-                         reply, STATE_BY_PASS_THROUGH);
+            verify_learn(verify, g->domain, verify_name(g->domain, address, name), reply,
+                         STATE_BY_PASS_THROUGH);
         }
     }
 }

@@ -268,13 +268,16 @@ static void on_verdict(void *owner, const struct verify_verdict *verdict)
 static bool ask_next(struct session *session)
 {
     struct asked *asked = &session->transaction->asked;
+    char name[VERIFY_NAME_MAX];
 
     if (wants_verify(session)) {
         asked->whom = ASKED_VERIFY;
         asked->request.on_verdict = on_verdict;
         asked->request.owner = session;
         verify_ask(session->ingress->deps.verify, &asked->request, session->conf,
-                   countable(asked->domain), asked->event.address.local, &session->peer.ip);
+                   countable(asked->domain),
+                   verify_name(asked->domain, asked->event.address.text, name),
+                   &session->peer.ip);
     } else if (asked->way == WAY_PASS) {
         asked->whom = ASKED_TARGET;
         ingress_pass_recipient(session);
@@ -335,9 +338,11 @@ static void learn(struct session *session, const struct smtp_reply *reply)
 {
     const struct asked *asked = &session->transaction->asked;
     struct verify *verify = session->ingress->deps.verify;
+    char name[VERIFY_NAME_MAX];
 
     if (verify) {
-        verify_learn(verify, asked->domain, asked->event.address.local, reply,
+        verify_learn(verify, asked->domain,
+                     verify_name(asked->domain, asked->event.address.text, name), reply,
                      STATE_BY_PASS_THROUGH);
     }
 }

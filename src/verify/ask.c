@@ -175,8 +175,10 @@ static struct verify_question *make_question(struct verify_target *target, struc
     struct pn_buf address;
 
     pn_buf_init(&address, VERIFY_LOCAL_MAX + 1 + MAIL_DOMAIN_MAX + 1);
-    pn_assert(pn_buf_append(&address, written) == 0 && pn_buf_append_char(&address, '@') == 0 &&
-              pn_buf_append_z(&address, domain->name) == 0);
+    pn_assert(pn_buf_append(&address, written) == 0);
+    if (verify_name_local(written) == written.len) {
+        pn_assert(pn_buf_printf(&address, "@%s", domain->name) == 0);
+    }
     question->utf8 = !pn_str_is_ascii(written);
     question->written = pn_buf_detach(&address);
     question->target = target;

@@ -72,13 +72,59 @@ static int put_quoted(struct pn_str local, struct pn_buf *out)
     return status != 0 ? status : pn_buf_append_char(out, '"');
 }
 
+/* A quoted local part may have an '@' in it, and ends with a quote; a domain does not. */
+size_t verify_name_local(struct pn_str name)
+{
+    return pn_str_ends(name, PN_STR("\"")) ? name.len : pn_str_rfind(name, '@');
+}
+
+static bool is_below(const struct conf_domain *domain, struct pn_str name)
+{
+    struct pn_str above = pn_str_z(domain->name);
+
+    return name.len > above.len && name.ptr[name.len - above.len - 1] == '.' &&
+           pn_str_eq_nocase(pn_str_sub(name, name.len - above.len, SIZE_MAX), above);
+}
+
+struct pn_str verify_name(const struct conf_domain *domain, struct pn_str address,
+                          char out[VERIFY_NAME_MAX])
+{
+    size_t at = verify_name_local(address);
+    struct pn_str local = pn_str_sub(address, 0, at);
+    char ascii[MAIL_DOMAIN_MAX + 1];
+    size_t len;
+
+    if (at >= address.len || at > MAIL_LOCAL_MAX ||
+        !mail_domain_ascii(pn_str_sub(address, at + 1, SIZE_MAX), ascii) ||
+        !is_below(domain, pn_str_z(ascii))) {
+        return local;
+    }
+    len = strlen(ascii);
+    memcpy(out, local.ptr, at);
+    out[at] = '@';
+    memcpy(out + at + 1, ascii, len);
+    return (struct pn_str){out, at + 1 + len};
+}
+
+static int put_below(struct pn_str below, struct pn_buf *out)
+{
+    int status = 0;
+
+    for (size_t i = 0; i < below.len && status == 0; i++) {
+        status = pn_buf_append_char(out, pn_to_lower(below.ptr[i]));
+    }
+    return status;
+}
+
 bool verify_local(const struct conf_domain *domain, struct pn_str local, struct pn_buf *out)
 {
     char content[MAIL_LOCAL_MAX];
     struct pn_str form = {content, 0};
+    struct pn_str below = pn_str_sub(local, verify_name_local(local), SIZE_MAX);
     size_t before = out->len;
     int status;
 
+    local.len -= below.len;
     if (local.len > MAIL_LOCAL_MAX) {
         return false;
     }
@@ -90,6 +136,7 @@ bool verify_local(const struct conf_domain *domain, struct pn_str local, struct 
         }
     }
     status = is_plain(content, form.len) ? pn_buf_append(out, form) : put_quoted(form, out);
+    status = status ? status : put_below(below, out);
     if (status != 0) {
         pn_buf_truncate(out, before);
     }

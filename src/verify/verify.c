@@ -341,8 +341,10 @@ static bool call_ahead(struct verify_asking *asking)
 static bool look_up(struct verify_asking *asking)
 {
     struct verify_lists *lists = asking->verify->deps.lists;
+    struct pn_str name = pn_buf_str(&asking->local);
     enum verify_list_answer answer =
-        lists ? verify_lists_find(lists, asking->domain, pn_buf_str(&asking->local))
+        lists ? verify_lists_find(lists, asking->domain,
+                                  pn_str_sub(name, 0, verify_name_local(name)))
               : VERIFY_LIST_NOT_LOADED;
 
     if (answer == VERIFY_LIST_YES) {

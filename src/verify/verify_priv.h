@@ -27,7 +27,7 @@ struct verify_turn;
 struct verify_warming;
 
 /* Where the local parts of one call are kept while it runs. */
-#define VERIFY_LOCAL_MAX (2 * MAIL_LOCAL_MAX + 2)
+#define VERIFY_LOCAL_MAX (2 * MAIL_LOCAL_MAX + 2 + 1 + MAIL_DOMAIN_MAX)
 
 struct verify {
     struct verify_deps deps;

@@ -73,7 +73,7 @@ static void take_row(struct verify_warming *warming, const struct state_answer_r
     if (row->answer.age_ms / (yes ? 2 : 1) >= keep_ms) {
         state_answer_put(warming->verify->deps.state, pn_str_z(domain->name), row->local,
                          STATE_UNKNOWN, row->answer.source, row->answer.when);
-    } else if (row->answer.age_ms > keep_ms / 2 && row->local.len <= VERIFY_LOCAL_MAX) {
+    } else if (row->answer.age_ms > keep_ms / 2 && row->local.len <= UINT8_MAX) {
         pn_assert(pn_buf_append_char(&warming->due, (char)(uint8_t)row->local.len) == 0 &&
                   pn_buf_append(&warming->due, row->local) == 0);
     }

@@ -10,6 +10,7 @@
 #define POSTERN_VERIFY_VERIFY_H
 
 #include "postern/conf/conf.h"
+#include "postern/mail/address.h"
 #include "postern/outbound/pool.h"
 #include "postern/smtp/reply.h"
 #include "postern/state/answers.h"
@@ -50,6 +51,17 @@ struct verify_verdict {
     bool catch_all;
     struct smtp_reply reply; /* what the client is to be told: 250, 450 or 550 */
 };
+
+/*
+ * Whom an address means in the domain. Mostly its local part; below the domain (`subdomains`)
+ * that is somebody else, and his name has the domain behind it: "anna@sub.example.org". What
+ * is called `local` here and in state/ may be either. The name lies in address, or in out.
+ */
+#define VERIFY_NAME_MAX (MAIL_LOCAL_MAX + 1 + MAIL_DOMAIN_MAX + 1)
+struct pn_str verify_name(const struct conf_domain *domain, struct pn_str address,
+                          char out[VERIFY_NAME_MAX]);
+/* Where the local part of such a name ends. */
+size_t verify_name_local(struct pn_str name);
 
 typedef void verify_fn(void *owner, const struct verify_verdict *verdict);
 

@@ -193,6 +193,57 @@ static void test_takes_and_later_refuses(void **state)
     assert_string_equal(target_verdict(f, "anna"), INVALID REMEMBERED);
 }
 
+/* ---- below the domain ---- */
+
+static void test_below_the_domain_is_somebody_else(void **state)
+{
+    static const struct world_rule rules[] = {
+        COMMON,
+        NO_RANDOM,
+        {.verb = "RCPT TO:<anna@example.org>", .reply = OK},
+        {.verb = "RCPT TO:<bert@sub.example.org>", .reply = OK},
+        {.verb = "RCPT", .reply = "550 5.1.1 no\r\n"},
+        {0},
+    };
+    struct fixture *f = *state;
+
+    target_rules(f, rules);
+    assert_string_equal(target_verdict(f, "anna"), VALID);
+    assert_string_equal(target_verdict(f, "anna@sub.example.org"), INVALID);
+    assert_string_equal(target_verdict(f, "bert@sub.example.org"), VALID);
+    assert_string_equal(target_verdict(f, "bert"), INVALID);
+    assert_string_equal(target_verdict(f, "BERT@SUB.example.org"), VALID REMEMBERED);
+    assert_string_equal(target_verdict(f, "anna"), VALID REMEMBERED);
+    assert_string_equal(target_known(f, "bert@sub.example.org"), "valid");
+}
+
+static void test_names(void **state)
+{
+    static const struct {
+        const char *address, *want;
+    } cases[] = {
+        {"anna@example.org", "anna"},
+        {"anna@EXAMPLE.ORG", "anna"},
+        {"anna@alias.example", "anna"},
+        {"anna@Sub.Example.org", "anna@sub.example.org"},
+        {"anna@a.b.example.org", "anna@a.b.example.org"},
+        {"anna@notexample.org", "anna"},
+        {"\"a@b\"@example.org", "\"a@b\""},
+        {"\"a@b\"@sub.example.org", "\"a@b\"@sub.example.org"},
+        {"postmaster", "postmaster"},
+        {"\"a@sub.example.org\"", "\"a@sub.example.org\""},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < PN_COUNT(cases); i++) {
+        char out[VERIFY_NAME_MAX];
+        struct pn_str name = verify_name(f->domain, pn_str_z(cases[i].address), out);
+
+        print_message("%s\n", cases[i].address);
+        assert_true(pn_str_eq(name, pn_str_z(cases[i].want)));
+    }
+}
+
 /* ---- catch-alls ---- */
 
 static void test_catch_all(void **state)
@@ -511,6 +562,8 @@ int main(void)
         ROW(test_a_late_answer_teaches),
         ROW(test_a_bare_550_needs_a_witness),
         ROW(test_takes_and_later_refuses),
+        ROW(test_below_the_domain_is_somebody_else),
+        ROW(test_names),
         ROW(test_catch_all),
         ROW(test_the_random_address_is_greylisted),
         ROW(test_the_same_question_is_put_once),
