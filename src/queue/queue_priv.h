@@ -31,6 +31,7 @@
 #define QUEUE_SWEEP_MIN_MS PN_MINUTES(10) /* between two sweeps of a lane */
 #define QUEUE_IDLE_MS      PN_SECONDS(30) /* an idle session is kept so long */
 #define QUEUE_QUIET_MS     PN_SECONDS(10) /* after the return: once drained, a RAMP is over */
+#define QUEUE_FRESH_MS     PN_MINUTES(2)  /* what counts as fresh when it has to be read */
 #define QUEUE_HOUR_MS      PN_HOURS(1)
 
 struct queue_key {
@@ -71,6 +72,7 @@ enum queue_reading {
     QUEUE_READING_FILL,  /* due jobs, from the cursor */
     QUEUE_READING_FLUSH, /* jobs that are not due yet, from the flush's cursor */
     QUEUE_READING_LOOK,  /* when is the next one due? */
+    QUEUE_READING_FRESH, /* the newest, beside those in their order */
     QUEUE_READING_SWEEP, /* ages */
     QUEUE_READING_VOID,  /* the answer is of no use any more */
 };
@@ -94,6 +96,7 @@ struct queue_work {
     int64_t flush_start_ms;
     struct queue_key flush_at;
     uint64_t flush_left;
+    bool wants_fresh; /* none of the newest is known, as after a start */
 
     struct queue_key sweep_at;
     int64_t sweep_oldest_ms; /* the lowest arrival of the sweep under way */

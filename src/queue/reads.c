@@ -3,9 +3,10 @@
  *
  * Lanes that want a page stand in a heap under the time from which they want it. A lane
  * has one page under way at the most; what it wants then is found when the answer has come.
- * First comes what is due (FILL), then the flush, then the question when the next job will
- * be due (LOOK). A lane of an UNKNOWN destination only looks: its first due job is what
- * opens the first session. Lanes of a STOPPED one read only for canaries, and little.
+ * First come the newest when none of them is known (FRESH), then what is due (FILL), the flush,
+ * then the question when the next job will be due (LOOK). A lane of an UNKNOWN destination only
+ * looks: its first due job is what opens the first session. Lanes of a STOPPED one read only
+ * for canaries, and little.
  *
  * Memory is bounded here: a lane reads only while its window is half empty, a lane of a
  * destination with enough in memory waits until some of it has gone, and when there is
@@ -100,9 +101,14 @@ static void ask(struct queue *queue, struct queue_lane *lane, enum queue_reading
             work->flush_at = from;
         }
         from = work->flush_at;
+    } else if (reading == QUEUE_READING_FRESH) {
+        work->wants_fresh = false;
+        from = (struct queue_key){.due_ms = now_ms - QUEUE_FRESH_MS};
     }
     work->reading = reading;
-    work->read_until_ms = reading == QUEUE_READING_FILL ? now_ms : QUEUE_DUE_NEVER - 1;
+    work->read_until_ms = reading == QUEUE_READING_FILL || reading == QUEUE_READING_FRESH
+                              ? now_ms
+                              : QUEUE_DUE_NEVER - 1;
     work->read_low = QUEUE_KEY_END;
     queue->reading++;
     *out = (struct queue_action){.kind = QUEUE_READ,
@@ -140,6 +146,11 @@ static bool read_lane(struct queue *queue, struct queue_lane *lane, int64_t now_
     if (limit == 0) {
         wait_for_room(lane);
         return false;
+    }
+    if (lane->work && lane->work->wants_fresh) {
+        ask(queue, lane, QUEUE_READING_FRESH, limit < QUEUE_KEPT ? limit : QUEUE_KEPT, now_ms,
+            out);
+        return true;
     }
     ask(queue, lane, due ? QUEUE_READING_FILL : QUEUE_READING_FLUSH, limit, now_ms, out);
     return true;

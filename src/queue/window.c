@@ -27,6 +27,9 @@
  * to come (it is known then, and the notice changes nothing). A dead job that gets through
  * costs a load that finds nothing (QUEUE_GONE), and nothing else.
  *
+ * Mail that comes while its dest is open or DOWN is FRESH at once. After a start none is known:
+ * the page that begins two minutes ago is read beside the others, and moves no cursor.
+ *
  * A flush has a cursor of its own, behind which only jobs last tried before its start are
  * taken. It begins at the cursor (below it, everything is known) and reads to the end of
  * the queue; the cursor itself never passes a job that is not due.
@@ -521,6 +524,20 @@ static void looked(struct queue *queue, struct queue_lane *lane, const struct qu
     lane->horizon = QUEUE_HORIZON_SEEN;
 }
 
+/* Jobs from above the cursor, which stays where it is: it will come to those that are left. */
+static void freshened(struct queue *queue, struct queue_lane *lane,
+                      const struct queue_job *jobs, size_t count, int64_t now_ms)
+{
+    for (size_t i = 0; i < count && lane->work->fresh_count < QUEUE_KEPT; i++) {
+        struct queue_entry *entry = find(lane, &jobs[i].id);
+
+        if (!find_dead(lane->work, &jobs[i]) && !(jobs[i].flags & QUEUE_JOB_HELD) &&
+            is_fresh(&jobs[i], now_ms) && !(entry && told_of_known(queue, entry, &jobs[i]))) {
+            (void)learn(queue, lane, &jobs[i], QUEUE_ENTRY_FRESH);
+        }
+    }
+}
+
 void queue_window_page(struct queue *queue, struct queue_lane *lane,
                        const struct queue_job *jobs, size_t count, bool end, int64_t now_ms)
 {
@@ -533,6 +550,9 @@ void queue_window_page(struct queue *queue, struct queue_lane *lane,
         break;
     case QUEUE_READING_LOOK:
         looked(queue, lane, jobs, count, end);
+        break;
+    case QUEUE_READING_FRESH:
+        freshened(queue, lane, jobs, count, now_ms);
         break;
     case QUEUE_READING_NONE:
     case QUEUE_READING_SWEEP:
@@ -655,6 +675,7 @@ void queue_window_drop(struct queue *queue, struct queue_lane *lane, size_t kept
         }
         work->flush = QUEUE_FLUSH_NONE;
         work->flush_left = 0;
+        work->wants_fresh = false;
         if (work->reading != QUEUE_READING_NONE && work->reading != QUEUE_READING_SWEEP) {
             work->reading = QUEUE_READING_VOID;
         }
@@ -677,4 +698,5 @@ void queue_window_flush(struct queue_lane *lane, int64_t now_ms)
     work->flush_start_ms = now_ms;
     work->flush_at = lane->cursor;
     work->flush_left = lane->jobs;
+    work->wants_fresh = work->fresh_count == 0 && lane->jobs > QUEUE_PAGE;
 }

@@ -151,6 +151,31 @@ static void test_fresh_in_a_drain(void **state)
     }
 }
 
+/* So it is after a start, when what came before is on disk alone. */
+static void test_fresh_after_a_start(void **state)
+{
+    struct world world;
+    struct stored *code;
+
+    (void)state;
+    world_open(&world, 70);
+    world.delay_ms = 10;
+    for (int64_t i = 0; i < 10000; i++) {
+        struct queue_job job =
+            world_job(&world, world.now_ms - PN_MINUTES(5) - (10000 - i) * PN_SECONDS(2));
+
+        (void)world_preset(&world, "alpha.example", job);
+    }
+    code =
+        world_preset(&world, "alpha.example", world_job(&world, world.now_ms - PN_MINUTES(1)));
+    world_define(&world, "alpha.example", "primary");
+    world_counted(&world, "alpha.example");
+    world_run(&world, PN_MINUTES(10));
+    assert_int_equal(world.peer.done, 10001);
+    assert_in_range(code->place, 1, 500);
+    world_close(&world);
+}
+
 /* What is kept in memory of many dead destinations is bounded. */
 static void test_few_are_kept(void **state)
 {
@@ -508,6 +533,7 @@ int main(void)
         cmocka_unit_test(test_strictest_rate_of_the_queues),
         cmocka_unit_test(test_delay),
         cmocka_unit_test(test_fresh_in_a_drain),
+        cmocka_unit_test(test_fresh_after_a_start),
         cmocka_unit_test(test_few_are_kept),
         cmocka_unit_test(test_small_before_large),
         cmocka_unit_test(test_large_is_not_passed_for_ever),
