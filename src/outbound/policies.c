@@ -7,7 +7,8 @@
  * at the end all who asked are told.
  *
  * Whoever attacks the DNS or the way to the web server can at most keep a policy from becoming
- * known for the first time: one that is known holds until it expires (RFC 8461 5.1). That a
+ * known for the first time: one that is known holds until it expires (RFC 8461 5.1), and is
+ * fetched again when half of its time is over, so that there is no gap to wait for. That a
  * fetch has failed is remembered for five minutes, so that a broken server does not hold up
  * every session for a minute.
  */
@@ -40,7 +41,7 @@ struct entry {
     bool known;
     char id[ROUTE_STS_ID_CHARS];
     struct route_sts policy; /* if known */
-    struct pn_wall expires;
+    struct pn_wall refresh, expires;
     char failed_id[ROUTE_STS_ID_CHARS]; /* what could not be fetched */
     struct pn_mono retry_at;
     char failed_why[WHY_CHARS];
@@ -146,6 +147,7 @@ static const char *learn(struct entry *entry, const char *id, struct pn_str text
         forget(entry);
         entry->known = true;
         entry->policy = policy;
+        entry->refresh = pn_wall_add(fetched, PN_SECONDS(policy.max_age_s) / 2);
         entry->expires = pn_wall_add(fetched, PN_SECONDS(policy.max_age_s));
         (void)snprintf(entry->id, sizeof entry->id, "%s", id);
     }
@@ -283,7 +285,8 @@ static void on_record(struct resolver_query *query, const struct resolver_answer
         tell(entry, is_in_force(entry)                    ? "fetched earlier"
                     : answer->status == RESOLVER_TEMPFAIL ? "the lookup of its record failed"
                                                           : "it has no such record");
-    } else if (is_in_force(entry) && strcmp(entry->id, entry->wanted_id) == 0) {
+    } else if (is_in_force(entry) && strcmp(entry->id, entry->wanted_id) == 0 &&
+               entry->refresh.ms > loop->wall.ms) {
         tell(entry, "fetched earlier");
     } else if (strcmp(entry->failed_id, entry->wanted_id) == 0 &&
                entry->retry_at.ms > loop->now.ms) {

@@ -257,6 +257,31 @@ static void test_a_known_policy_holds(void **state)
     expect(&asker, false, ROUTE_STS_NONE, "it has no such record");
 }
 
+/* There is no moment at which a policy that is still published is not in force. */
+static void test_fetched_again_in_time(void **state)
+{
+    struct fixture *f = *state;
+    struct asker asker;
+
+    learn(f, "1", ENFORCE);
+    f->world.loop.wall.ms += DAY_MS / 2 - 1;
+    ask(f, &asker);
+    expect(&asker, true, ROUTE_STS_ENFORCE, "fetched earlier");
+    f->world.loop.wall.ms += 1;
+    ask(f, &asker);
+    web_answer(f, 0, "");
+    expect(&asker, true, ROUTE_STS_ENFORCE, "its policy cannot be fetched: connection refused");
+    world_run(&f->world, PN_MINUTES(5));
+    ask(f, &asker);
+    web_answer(f, 200, ENFORCE);
+    expect(&asker, true, ROUTE_STS_ENFORCE, "fetched now");
+    f->world.loop.wall.ms += DAY_MS / 2;
+    ask(f, &asker);
+    assert_non_null(f->web.request);
+    web_answer(f, 200, TESTING);
+    expect(&asker, true, ROUTE_STS_TESTING, "fetched now");
+}
+
 static void test_what_cannot_be_fetched_is_left_alone_for_a_while(void **state)
 {
     static const struct {
@@ -369,6 +394,7 @@ int main(void)
         TEST(test_fetched_once),
         TEST(test_a_new_version),
         TEST(test_a_known_policy_holds),
+        TEST(test_fetched_again_in_time),
         TEST(test_what_cannot_be_fetched_is_left_alone_for_a_while),
         TEST(test_a_restart),
         TEST(test_records_that_do_not_decode),
