@@ -17,7 +17,7 @@ struct daemon_settings {
     struct files *files;
     struct conf *conf;
     struct daemon_domain_files *domain_files;
-    struct tls_context *server; /* NULL: no certificate */
+    struct tls_context *server;  /* NULL: no certificate */
     struct tls_clients *clients; /* files are read anew after a reload */
     int64_t *certificate_mtimes; /* of chain and key, in turns; what `server` was made of */
     struct pn_ip own_ips[DAEMON_OWN_IPS_MAX];

@@ -66,6 +66,7 @@ static struct tls_context *clients_get(struct tls_clients *port,
                                        struct pn_err *err)
 {
     struct clients *clients = clients_of(port);
+    struct tls_context *context;
     struct made *made;
 
     pthread_mutex_lock(&clients->lock);
@@ -80,8 +81,9 @@ static struct tls_context *clients_get(struct tls_clients *port,
             clients->made = made;
         }
     }
+    context = tls_context_ref(made ? made->context : NULL); /* others may forget it at once */
     pthread_mutex_unlock(&clients->lock);
-    return made ? tls_context_ref(made->context) : NULL;
+    return context;
 }
 
 struct tls_clients *tls_clients_new(void)

@@ -5,6 +5,7 @@
 
 #include "postern/base/mem.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -535,6 +536,63 @@ static void test_a_new_server_is_checked_anew(void **state)
     tls_context_unref(&client);
 }
 
+/* ---- threads ---- */
+
+enum { THREADS = 4, SHAKES = 50 };
+
+struct thread {
+    pthread_t id;
+    struct room room; /* a loop of its own; files and contexts are shared */
+    struct tls_context *server;
+    unsigned proven, resumed;
+};
+
+static void *shake_often(void *arg)
+{
+    struct thread *thread = arg;
+    const char *name = "mail.example.org";
+    struct tls_rules rules = {.server_name = name,
+                              .check = TLS_CHECK_NAME,
+                              .names = &name,
+                              .name_count = 1,
+                              .resume_key = "shared"};
+
+    for (int i = 0; i < SHAKES; i++) {
+        struct tls_context *client = client_of(&thread->room);
+        struct outcome out = shake_with(&thread->room, thread->server, client, &rules);
+
+        thread->proven += out.verified;
+        thread->resumed += out.resumed;
+        tls_context_unref(&client);
+        if (i % 10 == 9) {
+            tls_clients_forget(thread->room.clients);
+        }
+    }
+    return NULL;
+}
+
+static void test_loops_share_contexts_and_sessions(void **state)
+{
+    struct room *room = *state;
+    struct tls_context *server = server_of(room, GOOD, TLS_VERSION_1_2);
+    struct thread threads[THREADS];
+    unsigned resumed = 0;
+
+    for (size_t i = 0; i < THREADS; i++) {
+        threads[i] = (struct thread){.room = *room, .server = server};
+        turn_init(&threads[i].room.loop);
+        assert_int_equal(pthread_create(&threads[i].id, NULL, shake_often, &threads[i]), 0);
+    }
+    for (size_t i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i].id, NULL), 0);
+        assert_int_equal(threads[i].proven, SHAKES);
+        resumed += threads[i].resumed;
+        pn_timers_fini(&threads[i].room.loop.timers);
+    }
+    assert_true(resumed > 0);
+    tls_context_unref(&server);
+}
+
 static void test_many_keys(void **state)
 {
     struct room *room = *state;
@@ -647,6 +705,7 @@ int main(void)
         cmocka_unit_test(test_resumption),
         cmocka_unit_test(test_proof_does_not_outlive_the_certificate),
         cmocka_unit_test(test_a_new_server_is_checked_anew),
+        cmocka_unit_test(test_loops_share_contexts_and_sessions),
         cmocka_unit_test(test_many_keys),
         cmocka_unit_test(test_contexts_are_shared_and_forgotten),
         cmocka_unit_test(test_files_that_cannot_be_used),
