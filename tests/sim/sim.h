@@ -27,10 +27,11 @@
  * never reached us, a crash before the end of the job was durable). A violation prints the
  * seed, the virtual time and the last lines of the log, and ends the program.
  *
- * Parts: sim_loop.c events and loops, sim_net.c connections, sim_dns.c, sim_store.c the
- * store with power cuts, sim_map.c what is on its disk, sim_files.c files and random
- * numbers, sim_peer.c primary servers, sim_client.c senders, sim_world.c the daemon's
- * wiring with its ends and beginnings, sim_check.c what must hold.
+ * Parts: sim_loop.c events and loops, sim_net.c connections, sim_dns.c, sim_store.c the two
+ * stores with power cuts, sim_disk.c and sim_map.c what is on their disks, sim_files.c files
+ * and random numbers, sim_peer.c primary servers, sim_client.c senders, sim_world.c the
+ * daemon's wiring with its ends and beginnings, sim_operator.c the operator, sim_check.c what
+ * must hold.
  *
  * Each other source here is a program. crash.c cuts the power after each store operation
  * and makes each fail; random.c makes up a whole world from a seed:

@@ -109,7 +109,7 @@ void sim_map_merge(struct sim_map *map, const struct sim_map *changes);
 /* As it is, with what is remembered as deleted. */
 void sim_map_copy(struct sim_map *map, const struct sim_map *from);
 
-/* ---- the store (sim_store.c) ----------------------------------------------------------- */
+/* ---- the store (sim_store.c, sim_disk.c) ------------------------------------------------- */
 
 /* What survives the daemon, of one store. */
 struct sim_unsynced;
@@ -133,6 +133,10 @@ struct sim_disk {
 
 void sim_disk_init(struct sim_disk *disk, const char *name, bool synced);
 void sim_disk_fini(struct sim_disk *disk);
+/* A batch of a store that does not sync; and what a power cut leaves of those. */
+void sim_disk_note_unsynced(struct sim *sim, struct sim_disk *disk,
+                            const struct sim_map *changes);
+void sim_disk_lose_unsynced(struct sim *sim, struct sim_disk *disk);
 
 struct sim_store;
 struct sim_store *sim_store_new(struct sim *sim, struct sim_disk *disk,
