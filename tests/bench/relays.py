@@ -262,7 +262,7 @@ begin retry
 
 class OpenSmtpd(Kept):
     name = "OpenSMTPD"
-    share = 0.1
+    share = 0.05
     best = 10
     settings = ("max-mails 1000000 a session; no delays between connections to the primary, at most 10 of them; "
                 "its transfer agent is paused while the primary is down")
