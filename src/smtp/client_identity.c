@@ -36,7 +36,8 @@ struct smtp_identity smtp_identity_of(const struct mail_envelope *envelope)
     return (struct smtp_identity){.name = envelope->client_name,
                                   .client = envelope->client,
                                   .helo = envelope->helo,
-                                  .protocol = envelope->protocol};
+                                  .protocol = envelope->protocol,
+                                  .login = envelope->login};
 }
 
 bool smtp_identity_same(const struct smtp_identity *a, const struct smtp_identity *b)

@@ -18,7 +18,7 @@ struct smtp_identity {
     struct pn_str ident;       /* the mail's queue id, or "": XFORWARD alone */
 };
 
-/* All but the login and the queue id, which an envelope does not keep as text. */
+/* All but the queue id, which an envelope does not keep as text. */
 struct smtp_identity smtp_identity_of(const struct mail_envelope *envelope);
 
 /* Under XCLIENT one session serves both: the same address, name, HELO and login. */
