@@ -111,6 +111,27 @@ def test_a_primary_that_dies_costs_nothing(tmp_path, point):
     primary.stop()
 
 
+@pytest.mark.parametrize("point", ["before the end", "after the end"])
+def test_a_long_message_is_whole_when_its_primary_dies(tmp_path, point):
+    primary = Dying().start()
+    with Relay(tmp_path, options={"final_timeout": "10s"}, domains={OURS: through(primary.port)}) as relay:
+        until_up(relay)
+        send(relay, "the first")
+        body = b"\r\n".join(b"%07d %s" % (n, b"z" * 60) for n in range(40000))
+        primary.point = point
+        send(relay, "precious", body=body)
+        wait_for(lambda: relay.log().count("message.taken-over") == 1, "it is logged")
+        primary.point = None
+
+        def whole():
+            found = [m[2] for m in primary.messages if b"precious" in m[2][:2000]]
+            return len(found) > (point == "after the end") and found
+        for octets in wait_for(whole, "it arrives", 90):
+            assert octets.endswith(b"\r\n\r\n" + body + b"\r\n")
+        wait_for(lambda: relay.queued() == 0, "nothing is left", 90)
+    primary.stop()
+
+
 def test_a_primary_that_is_down_means_hold(tmp_path):
     primary = Dying().start()
     with Relay(tmp_path, domains={OURS: through(primary.port)}) as relay:
