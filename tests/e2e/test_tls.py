@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from harness import PostfixPrimary, Relay, wait_for
+from harness import BIN, DEADLINE_S, PostfixPrimary, Relay, wait_for
 from trust import Certificate, Unbound, Zone
 
 MAIL = b"Subject: %s\r\n\r\nproof\r\n"
@@ -194,3 +194,36 @@ def test_dane(world, tmp_path):
         "bogus": ("mail.broken.example", dane, "the lookup of its addresses failed"),
     })
     assert "TLSA 3 1 1" in log and "TLSA 2 0 1" in log
+
+
+def test_files_are_checked(world, tmp_path):
+    """Keys that others may read, certificates that have expired or do not fit, files that are not there."""
+    loose, expired = world.certificates["good"], world.certificates["expired"]
+    loose.key.chmod(0o644)
+    expired.key.chmod(0o600)
+    login = tmp_path / "login"
+    login.write_text("user\nsecret\n")
+    login.chmod(0o640)
+    rows = {
+        "loose": ({"tls_certificate": f'"{loose.certificate}"', "tls_key": f'"{loose.key}"'},
+                  [f"tls_key {loose.key}: others than its owner may read or change it (mode 644)",
+                   f"the certificate in {loose.certificate} expires in 4 days"]),
+        "old": ({"tls_certificate": f'"{expired.certificate}"', "tls_key": f'"{expired.key}"'},
+                [f"the certificate in {expired.certificate} has expired"]),
+        "unfit": ({"tls_certificate": f'"{loose.certificate}"', "tls_key": f'"{expired.key}"'},
+                  [f"cannot use the key in {expired.key} with the certificate in {loose.certificate}"]),
+        "login": ({"credentials": f'"{login}"'}, [f"credentials {login}: others than its owner may read"]),
+        "gone": ({"tls_ca_file": '"/nonexistent"'}, ["cannot use the authorities in /nonexistent"]),
+    }
+    domains = {f"{name}.example": domain_of(world, ("127.0.0.1", settings)) for name, (settings, _) in rows.items()}
+    with Relay(tmp_path, domains=domains) as relay:
+        checked = subprocess.run([str(BIN / "posternd"), "-c", str(tmp_path / "postern.conf"), "--check"],
+                                 capture_output=True, text=True, timeout=DEADLINE_S)
+        assert checked.returncode == 0, checked.stderr  # they are warnings
+        for name, (_, sentences) in rows.items():
+            said = relay.cli("domain", "check", f"{name}.example", check=False).stdout
+            for sentence in sentences:
+                assert f"{name}.example.conf: warning: {sentence}" in checked.stderr or \
+                    f"{name}.example.conf: warning: tls_ca_file: {sentence}" in checked.stderr, checked.stderr
+                assert sentence in " ".join(said.split()), said
+        assert "secret" not in checked.stderr
