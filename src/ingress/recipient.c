@@ -126,9 +126,24 @@ static void alarm_loop(struct session *session, const struct conf_domain *domain
     pn_log_end(&line);
 }
 
-static enum way find_way(struct session *session, const struct conf_domain *domain,
-                         const struct out_board_entry *entry)
+/* Good news that the sender may have and the target does not tell is told by deliver/, about
+ * mail that was stored (RFC 3461 5.2.2). */
+static bool owes_report(const struct session *session, const struct conf_domain *domain,
+                        const struct out_board_entry *entry, const struct smtp_event *event)
 {
+    const struct mail_envelope *envelope = &session->transaction->envelope;
+
+    return (event->notify & MAIL_NOTIFY_SUCCESS) && !(entry->capabilities & SMTP_CAP_DSN) &&
+           envelope->sender.len > 0 &&
+           ((envelope->flags & MAIL_AUTHORISED) || domain->bounce == CONF_BOUNCE_ALWAYS);
+}
+
+static enum way find_way(struct session *session, const struct conf_domain *domain,
+                         const struct out_board_entry *entry, const struct smtp_event *event)
+{
+    if (owes_report(session, domain, entry, event)) {
+        return WAY_HOLD;
+    }
     if (domain->when_up != CONF_WHEN_UP_PASS_THROUGH || !session->ingress->deps.pool ||
         entry->state != QUEUE_UP || entry->parole) {
         return WAY_HOLD;
@@ -211,12 +226,13 @@ static const struct conf_domain *judge(struct session *session, const struct smt
         return NULL;
     }
     entry = look_up(session, domain);
-    *way = find_way(session, domain, &entry);
+    *way = find_way(session, domain, &entry, event);
     if (!ingress_verdict_mirror(&entry, transaction->size_octets,
                                 transaction->utf8_sender || event->address.utf8, out)) {
         return NULL;
     }
-    if (!fit(session, domain, way)) {
+    if (!fit(session, domain, way) ||
+        (*way == WAY_PASS && owes_report(session, domain, &entry, event))) {
         smtp_reply_set(out, 452, "4.5.3", "send this recipient a message of its own");
         return NULL;
     }

@@ -235,3 +235,21 @@ def test_a_crash_between_a_report_and_its_job_loses_nothing(tmp_path, primary, s
             return {address.split("@")[0] for address in parked(relay)}
 
         wait_for(lambda: told() | kept() == set(names) and relay.queued() == 0, "all are told or parked")
+
+
+def test_good_news_is_told_by_us_where_the_primary_cannot(tmp_path, primary, sink):
+    """Pass-through to a primary without DSN: what asks for SUCCESS is stored, handed over and
+    reported; the rest goes through, and so does what strangers ask for."""
+    settings = known(primary.start().port)
+    settings.update(when_up="pass-through", target=f'{{"localhost:{primary.port}"}}')
+    domains = {OURS: settings, SENDERS: domain(sink.port)}
+    with Relay(tmp_path, options=OPTIONS, domains=domains) as relay:
+        until_up(relay, primary.port)
+        send(relay, FRIEND, f"plain@{SENDERS}", [f"anna@{OURS}"])
+        send(relay, STRANGER, f"sly@{SENDERS}", [f"anna@{OURS}"], rcpt_options=["NOTIFY=SUCCESS"])
+        assert primary.count() == 2 and "message.stored" not in relay.log()
+        send(relay, FRIEND, f"glad@{SENDERS}", [f"anna@{OURS}"], rcpt_options=["NOTIFY=SUCCESS"])
+        wait_for(lambda: sink.count() == 1, "the report is there")
+        (to, text), = reports_of(sink)
+        assert to == f"glad@{SENDERS}" and primary.count() == 3
+        Report(text, to, "relayed")
