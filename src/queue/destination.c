@@ -570,7 +570,7 @@ bool queue_dest_next(struct queue *queue, int64_t now_ms, struct queue_action *o
     while ((first = pn_heap_first(&queue->idles)) != NULL && first->key <= now_ms) {
         struct queue_session *session = PN_CONTAINER(first, struct queue_session, idle_node);
 
-        if (session->state == QUEUE_SESSION_RESTING) {
+        if (session->state == QUEUE_SESSION_RESTING && !session->chosen) {
             session->idle_since_ms = now_ms;
             queue_session_change(queue, session, QUEUE_SESSION_IDLE);
             queue_dest_touch(queue, session->dest);

@@ -8,8 +8,9 @@
  * messages with a delay it rests, which is not idle: others may be opened beside it.
  *
  * A session that serves one client (XCLIENT) is chosen for with its first batch, and ends when
- * nothing of that client is in memory. Its target speaks to the client, so only what it takes
- * is heard by the destination; how it ends slows the next session down at the most.
+ * it has none of that client's jobs and none is in memory. Its target speaks to the client, so
+ * only what it takes is heard by the destination; how it ends slows the next session down at
+ * the most.
  */
 #include "queue_priv.h"
 
@@ -195,12 +196,20 @@ static void rest(struct queue *queue, struct queue_session *session)
     }
 }
 
+/* With how many jobs left it is to take again. */
+static unsigned few(const struct queue_session *session)
+{
+    if (session->dest->delay_ms > 0) {
+        return 0;
+    }
+    return session->chosen ? 1 : ahead(session->dest) / 2;
+}
+
 void queue_session_heard(struct queue *queue, struct queue_session *session, int64_t now_ms)
 {
     session->out -= session->out > 0;
     session->rest_until_ms = now_ms + session->dest->delay_ms;
-    if (session->state == QUEUE_SESSION_RESTING &&
-        session->out <= (session->dest->delay_ms > 0 ? 0 : ahead(session->dest) / 2)) {
+    if (session->state == QUEUE_SESSION_RESTING && session->out <= few(session)) {
         pn_heap_set(&queue->idles, &session->idle_node, session->rest_until_ms);
     }
 }
@@ -246,6 +255,11 @@ size_t queue_take(struct queue *queue, uint64_t id, size_t max, struct queue_job
     if (count > 0) {
         session->idle_since_ms = 0;
         return count;
+    }
+    if (session->chosen && session->out > 0) {
+        /* Told to close it would give back what it has. */
+        queue_session_change(queue, session, QUEUE_SESSION_RESTING);
+        return 0;
     }
     if (session->idle_since_ms == 0) {
         session->idle_since_ms = now_ms;

@@ -303,6 +303,55 @@ static void test_sessions_for_clients(void **state)
     world_close(&world);
 }
 
+/* It is not told to close while it has jobs: they would come back. */
+static void test_ends_after_its_last_job(void **state)
+{
+    struct world world;
+    struct queue_job jobs[8];
+    struct queue_action action;
+    struct pn_str lane;
+    uint64_t id = 0;
+    int64_t again_ms;
+    bool close;
+
+    (void)state;
+    world_open(&world, 14);
+    world_define(&world, "alpha.example", "primary");
+    for (uint32_t i = 0; i < 5; i++) {
+        struct queue_job job = world_job(&world, world.now_ms);
+
+        job.client = pn_ip_v4(i < 3 ? 1 : 2);
+        queue_job_added(world.queue, PN_STR("alpha.example"), &job, world.now_ms);
+        jobs[i] = job;
+    }
+    while (queue_next(world.queue, world.now_ms, &action, &again_ms)) {
+        if (action.kind == QUEUE_OPEN && id == 0) {
+            id = action.session;
+            queue_session_by_client(world.queue, id);
+            queue_session_ready(world.queue, id, world.now_ms);
+        } else if (action.kind == QUEUE_READ) {
+            queue_page(world.queue, action.queue, 0, jobs, 5, true, world.now_ms);
+        }
+    }
+    assert_int_equal(queue_take(world.queue, id, 8, jobs, &lane, &close, world.now_ms), 3);
+    for (int i = 0; i < 3; i++) {
+        struct queue_job more[8];
+
+        assert_int_equal(queue_take(world.queue, id, 8, more, &lane, &close, world.now_ms), 0);
+        assert_false(close);
+        (void)queue_result(world.queue, id, PN_STR("alpha.example"), &jobs[i], QUEUE_DONE, 1,
+                           world.now_ms);
+    }
+    action.kind = QUEUE_READ;
+    while (queue_next(world.queue, world.now_ms, &action, &again_ms) &&
+           (action.kind != QUEUE_WAKE || action.session != id)) {
+    }
+    assert_int_equal(action.kind, QUEUE_WAKE);
+    assert_int_equal(queue_take(world.queue, id, 8, jobs, &lane, &close, world.now_ms), 0);
+    assert_true(close);
+    world_close(&world);
+}
+
 /* What is said to a client is nothing against the destination. */
 static void test_disliked_clients(void **state)
 {
@@ -538,6 +587,7 @@ int main(void)
         cmocka_unit_test(test_small_before_large),
         cmocka_unit_test(test_large_is_not_passed_for_ever),
         cmocka_unit_test(test_sessions_for_clients),
+        cmocka_unit_test(test_ends_after_its_last_job),
         cmocka_unit_test(test_disliked_clients),
         cmocka_unit_test(test_refused_clients_stop_nothing),
         cmocka_unit_test(test_ceiling),
