@@ -4,6 +4,7 @@ RFC 6522, RFC 6533)."""
 import email
 import email.policy
 import email.utils
+import quopri
 import re
 from email.parser import BytesParser, Parser
 
@@ -26,7 +27,7 @@ def check_header(message, to):
         assert len(message.get_all(name, [])) == 1, (name, message.keys())
     check_date(message["Date"])
     assert email.utils.parseaddr(message["From"])[1] == f"MAILER-DAEMON@{REPORTING}"
-    assert message["To"] == to
+    assert message["To"] == to or not to.isascii()
     assert message["Auto-Submitted"] == "auto-replied"
     assert message["MIME-Version"] == "1.0"
     assert re.fullmatch(r"<[0-9A-Z]{26}@" + re.escape(REPORTING) + ">", message["Message-ID"])
@@ -34,10 +35,21 @@ def check_header(message, to):
     assert message.get_param("report-type") == "delivery-status"
 
 
-def check_status(part, kind):
+def content(octets, message, number):
+    """What a part carries, decoded: Python makes messages of what it does not know itself."""
+    part = octets.split(b"\r\n--" + message.get_boundary().encode())[number + 1]
+    header, body = part.split(b"\r\n\r\n", 1)
+    return quopri.decodestring(body) if b"quoted-printable" in header else body
+
+
+def check_status(part, kind, octets):
     """Returns (fields of the message, [fields of each recipient])."""
-    assert part.get_content_type() == "message/delivery-status"
-    blocks = part.get_payload()
+    if part.get_content_type() == "message/global-delivery-status":  # unknown to Python
+        blocks = [Parser().parsestr(block, headersonly=True)
+                  for block in octets.decode("utf-8").strip().split("\r\n\r\n")]
+    else:
+        assert part.get_content_type() == "message/delivery-status"
+        blocks = part.get_payload()
     about, recipients = blocks[0], blocks[1:]
     assert about["Reporting-MTA"] == f"dns; {REPORTING}"
     check_date(about["Arrival-Date"])
@@ -59,10 +71,12 @@ def check_status(part, kind):
 
 
 class Report:
-    """A report that was checked."""
+    """A report that was checked. To an address that is not ASCII it is SMTPUTF8 itself."""
 
     def __init__(self, octets, to, kind):
         check_lines(octets)
+        assert f"\r\nTo: {to}\r\n".encode() in octets
+        assert octets.isascii() or not to.isascii() or b"8bit" in octets
         self.message = BytesParser(policy=email.policy.compat32).parsebytes(octets)
         check_header(self.message, to)
         parts = self.message.get_payload()
@@ -71,7 +85,7 @@ class Report:
         assert parts[0].get_content_type() == "text/plain"
         self.words = parts[0].get_payload(decode=True).decode("utf-8")
         assert "This is the mail server" in self.words
-        self.about, self.recipients = check_status(parts[1], kind)
+        self.about, self.recipients = check_status(parts[1], kind, content(octets, self.message, 1))
         for fields in self.recipients:
             address = fields["Final-Recipient"].split("; ", 1)[1]
             assert address in self.words or not address.isascii() or "\\x" in address
@@ -79,10 +93,13 @@ class Report:
         if self.returned == "message/rfc822":
             self.original = parts[2].get_payload()[0]
             self.text = self.original.get_payload(decode=True)
+        elif self.returned == "message/global":
+            header, self.text = content(octets, self.message, 2).split(b"\r\n\r\n", 1)
+            self.original = Parser().parsestr(header.decode("utf-8"), headersonly=True)
         else:
-            assert self.returned == "text/rfc822-headers"
+            assert self.returned in ("text/rfc822-headers", "message/global-headers")
             self.original = Parser().parsestr(
-                parts[2].get_payload(decode=True).decode("utf-8", "replace"), headersonly=True)
+                content(octets, self.message, 2).decode("utf-8", "replace"), headersonly=True)
             self.text = None
 
     def finals(self):

@@ -253,3 +253,29 @@ def test_good_news_is_told_by_us_where_the_primary_cannot(tmp_path, primary, sin
         (to, text), = reports_of(sink)
         assert to == f"glad@{SENDERS}" and primary.count() == 3
         Report(text, to, "relayed")
+
+
+@pytest.mark.parametrize("sender", ["j\u00fcrg", "plain"])
+def test_internationalised_mail_is_reported_so_that_its_sender_can_read_it(tmp_path, primary, sink, sender):
+    to, user = f"{sender}@{SENDERS}", f"\u4e2d@{OURS}"
+    domains = {OURS: known(primary.start().port, bounce="always"), SENDERS: domain(sink.port)}
+    with Relay(tmp_path, domains=domains) as relay:
+        until_up(relay, primary.port)
+        client = relay.smtp()
+        assert client.docmd("MAIL", f"FROM:<learn@{SENDERS}> SMTPUTF8")[0] == 250
+        client.command_encoding = "utf-8"
+        assert client.docmd("RCPT", f"TO:<{user}>")[0] == 250
+        client.rset()
+        client.command_encoding = "utf-8"  # which RSET has reset
+        primary.refuse[user] = "550 5.1.1 gone"
+        assert client.docmd("MAIL", f"FROM:<{to}> SMTPUTF8 BODY=8BITMIME")[0] == 250
+        assert client.docmd("RCPT", f"TO:<{user}>")[0] == 250
+        assert client.data("Subject: gr\u00fc\u00dfe\r\n\r\nx\r\n".encode())[0] == 250
+        wait_for(lambda: sink.count() == 1, "the report is there")
+        (recipient, text), = reports_of(sink)
+        assert recipient == to
+        report = Report(text, to, "failed")
+        assert user in report.words
+        assert report.finals() == ([f"utf-8; {user}"] if sender != "plain" else [f"utf-8; \\x{{4E2D}}@{OURS}"])
+        assert report.returned == "message/global" and report.text == b"x\r\n"
+        assert report.original["Subject"] == "gr\u00fc\u00dfe"
