@@ -117,6 +117,11 @@ void cli_summary(const json_t *status, struct pn_buf *out)
     } else {
         cli_put_z(out, "nothing waits");
     }
+    if (cli_number(queue, "in_doubt") > 0) {
+        cli_put_z(out, "; ");
+        cli_put_count(out, cli_number(queue, "in_doubt"));
+        cli_put_z(out, " in doubt (may have been delivered)");
+    }
     if (parked > 0) {
         cli_put_z(out, "; ");
         cli_put_count(out, parked);

@@ -34,6 +34,10 @@ static const struct {
      "{\"domains_total\":2,\"domains_by_state\":{\"stopped\":1,\"up\":1},"
      "\"queue\":{\"messages\":0,\"parked\":3}}",
      "2 domains, 1 stopped for refusals; nothing waits; 3 are parked"},
+    {"in doubt",
+     "{\"domains_total\":1,\"domains_by_state\":{\"up\":1},"
+     "\"queue\":{\"messages\":2,\"octets\":512,\"in_doubt\":1}}",
+     "1 domain, up; 2 messages wait (512 B); 1 in doubt (may have been delivered)"},
     {"disk full",
      "{\"domains_total\":1,\"domains_by_state\":{\"up\":1},\"spool\":{\"readiness\":\"full\"},"
      "\"queue\":{\"messages\":0}}",
