@@ -420,7 +420,11 @@ class PostfixPrimary:
             return False
 
     def stop(self):
-        subprocess.run(["postfix", "-c", str(self.directory / "etc"), "stop"], capture_output=True, timeout=DEADLINE_S)
+        self.command("stop")
+        wait_for(lambda: self.command("status").returncode != 0, "Postfix has ended")
+
+    def command(self, word):
+        return subprocess.run(["postfix", "-c", str(self.directory / "etc"), word], capture_output=True, timeout=DEADLINE_S)
 
     def __enter__(self):
         return self.start()
