@@ -6,9 +6,11 @@ stays, and the reason is said. Names, addresses and TLSA records come from zones
 validating resolver serves.
 """
 
+import pathlib
 import re
 import smtplib
 import subprocess
+import tempfile
 
 import pytest
 
@@ -77,13 +79,15 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("tls")
-    (directory / "main.cf").write_text("compatibility_level = 3.6\ndefault_database_type = hash\n")
-    world = World(directory)
-    world.prepare()
-    with world.postfix, world.resolver:
-        yield world
+def world():
+    # Not below pytest's own directory, which each run of pytest closes to Postfix's user again.
+    with tempfile.TemporaryDirectory(prefix="postern-") as name:
+        directory = pathlib.Path(name)
+        (directory / "main.cf").write_text("compatibility_level = 3.6\ndefault_database_type = hash\n")
+        world = World(directory)
+        world.prepare()
+        with world.postfix, world.resolver:
+            yield world
 
 
 def domain_of(world, row):
