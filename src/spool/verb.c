@@ -138,7 +138,7 @@ static void release_parked(struct verb_ask *ask, struct store_batch *batch,
         join(&writer->job.recipients, &other);
     }
     writer->job.job = writer->parked.job;
-    writer->job.job.flags = 0;
+    writer->job.job.flags &= QUEUE_JOB_REPORT;
     /* What had waited too long is to be tried again, not to be too old once more. */
     writer->job.job.arrival_ms = ask->scan.filter.now_ms;
     writer->job.last_reply = forwards ? PN_STR("") : writer->parked.last_reply;
