@@ -75,9 +75,8 @@ def test_a_wrong_password_keeps_the_mail_until_it_is_mended(tmp_path):
         path = credentials(tmp_path / "login", "mistaken7")
         with Relay(tmp_path / "relay", domains={OURS: domain(primary.port, credentials=path)}) as relay:
             send(relay, [f"user@{OURS}"])
-            reason = wait_for(lambda: next((d["reason"] for d in relay.status()["destinations"]
-                                            if d.get("state") == "down"), None), "the destination is down")
-            assert "cannot log in: 535 5.7.8" in reason, reason
+            wait_for(lambda: any("cannot log in: 535 5.7.8" in d["reason"] for d in relay.status()["destinations"]
+                                 if d["state"] == "down"), "the destination is down, and why")
             assert relay.queued() == 1 and primary.count() == 0
             assert "cannot log in: 535" in relay.cli("status").stdout + relay.cli("destination", "list").stdout
             credentials(tmp_path / "login", "rightful7")
