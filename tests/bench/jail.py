@@ -30,8 +30,9 @@ class Jail:
     def unpack(self, package):
         archives = self.root / "archives"
         (archives / "partial").mkdir(parents=True)
+        # Nothing is installed, so apt's lock, which others may have, is not needed.
         done = subprocess.run(
-            ["apt-get", "install", "-q", "-y", "--download-only", "--reinstall", "--no-install-recommends",
+            ["apt-get", "-o", "Debug::NoLocking=true", "install", "-q", "-y", "--download-only", "--reinstall", "--no-install-recommends",
              "-o", f"Dir::Cache::archives={archives}", "-o", "APT::Sandbox::User=root", package],
             capture_output=True, text=True)
         found = sorted(archives.glob("*.deb"))

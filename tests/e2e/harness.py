@@ -407,7 +407,8 @@ class PostfixPrimary:
 
     def start(self):
         conf = self.write()
-        subprocess.run(["postfix", "-c", str(conf), "start"], check=True, capture_output=True, timeout=DEADLINE_S)
+        started = subprocess.run(["postfix", "-c", str(conf), "start"], capture_output=True, text=True, timeout=DEADLINE_S)
+        assert started.returncode == 0, started.stderr + self.log()[-2000:]
         wait_for(self.answers, "Postfix is up")
         self.opened = time.monotonic()
         return self
@@ -431,6 +432,10 @@ class PostfixPrimary:
 
     def __exit__(self, *_):
         self.stop()
+
+    def log(self):
+        path = self.directory / "maillog"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def messages(self):
         """The stored files: Postfix writes LF and puts its own fields before ours."""

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -49,8 +50,9 @@ class PostfixWithLogins(PostfixPrimary):
 
     def start(self):
         super().start()
-        base = self.directory / "dovecot"
-        base.mkdir()
+        # Its sockets lie deep below this, and the name of a socket has 107 octets.
+        base = self.base = pathlib.Path(tempfile.mkdtemp(prefix="dovecot."))
+        base.chmod(0o755)
         (base / "users").write_text("".join(f"{user}:{{PLAIN}}{password}\n" for user, password in self.users.items()))
         (base / "users").chmod(0o644)
         (base / "dovecot.conf").write_text(f"""
@@ -83,11 +85,8 @@ service auth {{
             self.dovecot.terminate()
             self.dovecot.wait()
             self.dovecot = None
+            shutil.rmtree(self.base)
         super().stop()
-
-    def log(self):
-        path = self.directory / "maillog"
-        return path.read_text(errors="replace") if path.exists() else ""
 
 
 class Relayed:
