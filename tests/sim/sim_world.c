@@ -568,6 +568,7 @@ static void drop(struct sim *sim)
     struct sim_daemon *daemon = sim->daemon;
 
     sim->dead = true;
+    sim->cut_now = false; /* the last writes of a stop may have ordered it */
     daemon->running = false;
     sim_store_cut(daemon->store);
     sim_store_cut(daemon->state_store);
