@@ -14,6 +14,7 @@
 #define uthash_malloc(octets)  pn_alloc(octets)
 #define uthash_fatal(sentence) pn_assert_failed(sentence, __FILE__, __LINE__)
 #include <uthash.h>
+#include <utlist.h>
 
 struct place {
     char *destination;
@@ -30,6 +31,7 @@ struct out_board {
     pthread_mutex_t lock; /* guards what follows */
     struct place *places; /* by destination */
     struct place *doubts;
+    struct out_board_listener *listeners;
 };
 
 struct out_board *out_board_new(void)
@@ -184,6 +186,27 @@ unsigned out_board_quirks(struct out_board *board, struct pn_str destination,
     return quirks;
 }
 
+void out_board_listen(struct out_board *board, struct out_board_listener *listener)
+{
+    pthread_mutex_lock(&board->lock);
+    DL_APPEND(board->listeners, listener);
+    pthread_mutex_unlock(&board->lock);
+}
+
+void out_board_unlisten(struct out_board *board, struct out_board_listener *listener)
+{
+    pthread_mutex_lock(&board->lock);
+    DL_DELETE(board->listeners, listener);
+    pthread_mutex_unlock(&board->lock);
+}
+
+static void tell(struct out_board *board)
+{
+    for (struct out_board_listener *l = board->listeners; l; l = l->next) {
+        l->on_change(l->owner);
+    }
+}
+
 bool out_board_take_session(struct out_board *board, struct pn_str destination, unsigned limit)
 {
     struct place *place;
@@ -205,6 +228,9 @@ void out_board_give_session(struct out_board *board, struct pn_str destination)
     place = find_place(board, destination);
     pn_assert(place && place->sessions > 0);
     place->sessions--;
+    if (place->wanted > 0) {
+        tell(board);
+    }
     pthread_mutex_unlock(&board->lock);
 }
 
@@ -228,6 +254,9 @@ void out_board_want_session(struct out_board *board, struct pn_str destination, 
     place = make_place(board, destination);
     pn_assert(wanted || place->wanted > 0);
     place->wanted = wanted ? place->wanted + 1 : place->wanted - 1;
+    if (wanted) {
+        tell(board);
+    }
     pthread_mutex_unlock(&board->lock);
 }
 

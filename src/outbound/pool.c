@@ -11,8 +11,8 @@
  * grow cold. A session that the peer ends is dropped when its ENDED comes; whoever has it
  * until then hears of it as the owner.
  *
- * The board counts over all workers, but a slot that one gives back wakes nobody in another:
- * those who wait ask the board again every half a second. A worker that others wait for
+ * The board counts over all workers, and stirs the pools of all when one of them waits for a
+ * session that others have, and when one is given back. A worker that others wait for
  * keeps no idle session, and no more than its share of the busy ones; else with few sessions
  * and many workers the first would have them all.
  *
@@ -28,6 +28,7 @@
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #define uthash_malloc(octets)  pn_alloc(octets)
@@ -93,7 +94,10 @@ struct out_pool {
     struct place *due;
     struct loop_task step;
     bool step_pending;
-    bool freed; /* only the task that is still to come knows this pool */
+    struct out_board_listener listener;
+    struct loop_task stir; /* posted by whoever changed the board */
+    atomic_bool stir_posted;
+    bool freed; /* only the tasks that are still to come know this pool */
 };
 
 static out_event_fn on_event;
@@ -436,7 +440,9 @@ static void share(struct place *place)
     if (warm && count_state(place, ENTRY_LEAVING) == 0 &&
         (!place->waiting || (warm->used && place->entry_count > place->limit / (1 + others)))) {
         leave(warm);
-        be_patient(place, 2 * RETRY_MS);
+        if (place->waiting) {
+            be_patient(place, 2 * RETRY_MS);
+        }
         say_wanted(place, place->waiting);
     }
 }
@@ -478,13 +484,21 @@ static void step_place(struct place *place)
     }
 }
 
+/* The last of the tasks that know a pool which was freed. */
+static void free_when_unknown(struct out_pool *pool)
+{
+    if (!pool->step_pending && !atomic_load(&pool->stir_posted)) {
+        free(pool);
+    }
+}
+
 static void on_step(struct loop_task *task)
 {
     struct out_pool *pool = PN_CONTAINER(task, struct out_pool, step);
 
     pool->step_pending = false;
     if (pool->freed) {
-        free(pool);
+        free_when_unknown(pool);
         return;
     }
     while (pool->due) {
@@ -493,6 +507,34 @@ static void on_step(struct loop_task *task)
         LL_DELETE2(pool->due, place, next_due);
         place->due = false;
         step_place(place);
+    }
+}
+
+/* On any thread. */
+static void on_board_change(void *owner)
+{
+    struct out_pool *pool = owner;
+
+    if (!atomic_exchange(&pool->stir_posted, true) &&
+        !loop_post(pool->deps.loop, &pool->stir)) {
+        atomic_store(&pool->stir_posted, false);
+    }
+}
+
+/* Looks at the destinations that others want, and at those that somebody here waits for. */
+static void on_stir(struct loop_task *task)
+{
+    struct out_pool *pool = PN_CONTAINER(task, struct out_pool, stir);
+
+    atomic_store(&pool->stir_posted, false);
+    if (pool->freed) {
+        free_when_unknown(pool);
+        return;
+    }
+    for (struct place *place = pool->places; place; place = place->hh.next) {
+        if (place->waiting || others_want(place) > 0) {
+            mark_due(place);
+        }
     }
 }
 
@@ -505,6 +547,10 @@ struct out_pool *out_pool_new(const struct out_deps *deps, struct out_board *boa
     pool->deps = *deps;
     pool->board = board;
     pool->step.on_run = on_step;
+    pool->stir.on_run = on_stir;
+    atomic_init(&pool->stir_posted, false);
+    pool->listener = (struct out_board_listener){.on_change = on_board_change, .owner = pool};
+    out_board_listen(board, &pool->listener);
     return pool;
 }
 
@@ -533,13 +579,12 @@ void out_pool_free(struct out_pool **pool)
     }
     *pool = NULL;
     p->freed = true;
+    out_board_unlisten(p->board, &p->listener);
     for (place = p->places; place; place = place->hh.next) {
         empty_place(place);
     }
     HASH_ITER (hh, p->places, place, next) {
         free_place(place);
     }
-    if (!p->step_pending) {
-        free(p);
-    }
+    free_when_unknown(p);
 }

@@ -55,6 +55,18 @@ unsigned out_board_quirks(struct out_board *board, struct pn_str destination,
 bool out_board_take_session(struct out_board *board, struct pn_str destination, unsigned limit);
 void out_board_give_session(struct out_board *board, struct pn_str destination);
 unsigned out_board_sessions(struct out_board *board, struct pn_str destination);
+/*
+ * Somebody who is told when a session is wanted that others may have, or is given back that
+ * others want. Called on any thread, with the board's lock held: it may post, and no more.
+ */
+struct out_board_listener {
+    void (*on_change)(void *owner);
+    void *owner;
+    struct out_board_listener *prev, *next; /* the board's */
+};
+void out_board_listen(struct out_board *board, struct out_board_listener *listener);
+void out_board_unlisten(struct out_board *board, struct out_board_listener *listener);
+
 /* How many workers cannot have the session that somebody waits for: idle ones are not to be
  * kept. A worker says so once, and takes it back. */
 void out_board_want_session(struct out_board *board, struct pn_str destination, bool wanted);

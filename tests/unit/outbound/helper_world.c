@@ -563,7 +563,13 @@ static const struct resolver_ops resolver_ops = {.ask = resolver_question,
 static const struct tls_context_ops tls_ops = {
     .connect = tls_client, .ref = tls_nothing, .unref = tls_nothing};
 static const struct tls_clients_ops tls_clients_ops = {.get = tls_get};
-static const struct loop_ops loop_ops = {0};
+static bool post_here(struct loop *loop, struct loop_task *task)
+{
+    loop_defer(loop, task); /* all live on this one loop */
+    return true;
+}
+
+static const struct loop_ops loop_ops = {.post = post_here};
 
 void world_init(struct world *world)
 {
