@@ -37,6 +37,7 @@ struct admin_probe {
     json_t *lines;
     size_t seen; /* by who waits */
     bool ended, good;
+    char queue[ROUTE_QUEUE_CHARS]; /* one of the destination's */
     char reason[QUEUE_REASON_MAX];
 };
 
@@ -157,6 +158,8 @@ static void on_session(struct out_session *session, void *owner)
         if (event.kind == OUT_EV_READY) {
             probe->good = true;
             out_session_quit(session);
+            /* Who is seen to be back is not kept waiting for the next probe. */
+            deliver_sign(probe->admin->deps.deliver, pn_str_z(probe->queue), false);
         } else if (event.kind == OUT_EV_ENDED) {
             probe->ended = true;
             if (!probe->good) {
@@ -241,6 +244,7 @@ static void begin(struct admin_ask *ask, struct conf_domain *domain)
     probe->timer.on_fire = on_timer;
     probe->telling.on_run = on_telling;
     probe->lines = json_array();
+    (void)snprintf(probe->queue, sizeof probe->queue, "%s", domain->name);
     DL_APPEND(admin->probes, probe);
     loop_timer_after(admin->deps.out->loop, &probe->timer, FORGET_MS);
     admin_log(admin, "probe", pn_str_z(domain->destination), 0);
