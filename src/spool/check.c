@@ -25,6 +25,7 @@ struct check {
     bool wrapped;
     struct spool_damage damages[DAMAGES_MAX];
     size_t damage_count;
+    size_t sure; /* the first ones: what was read is bad; a block that fails came later */
     struct pn_buf message, value, plain;
 };
 
@@ -43,11 +44,13 @@ static bool check_chunk(struct check *check, struct store_view *view, uint64_t s
                                   .key = {.queue = PN_STR(""), .id = check->id}};
     struct pn_str text = PN_STR("");
     struct spool_key key;
+    bool there;
     int rc = PN_ECORRUPT;
 
     damage.number = check->chunk;
     spool_key_of_body(&key, &check->id, check->chunk);
-    if (store_view_get(view, spool_key_str(&key), &check->value)) {
+    there = store_view_get(view, spool_key_str(&key), &check->value);
+    if (there) {
         rc = spool_chunk_open(&check->spool->days, &check->id, check->chunk,
                               pn_buf_str(&check->value), &check->plain, &text, &damage.day);
     }
@@ -57,6 +60,7 @@ static bool check_chunk(struct check *check, struct store_view *view, uint64_t s
     }
     damage.what = rc == PN_EACCES ? SPOOL_NO_KEY : SPOOL_BAD_CHUNK;
     note(check, damage);
+    check->sure = there ? check->damage_count : check->sure;
     return false;
 }
 
@@ -90,6 +94,7 @@ static bool check_message(struct check *check, struct store_view *view, struct p
     if (!spool_message_decode(value, &record)) {
         note(check, (struct spool_damage){.what = SPOOL_BAD_MESSAGE,
                                           .key = {.queue = PN_STR(""), .id = check->id}});
+        check->sure = check->damage_count;
         spool_message_record_fini(&record);
         return true;
     }
@@ -122,8 +127,6 @@ static void run_check(struct store_read *read, struct store_view *view)
         if (!store_view_item(view, &key, &value) || key.len == 0 ||
             key.ptr[0] != SPOOL_KEY_MESSAGE) {
             check->wrapped = true;
-            check->id = (struct pn_id){0};
-            check->chunk = 0;
             return;
         }
         if (!spool_key_parse_id(key, SPOOL_KEY_MESSAGE, &id)) {
@@ -147,27 +150,41 @@ static void run_check(struct store_read *read, struct store_view *view)
     }
 }
 
+/*
+ * A bad block ends the walk of this call, and from there on nothing was found. The next one
+ * begins behind its message; where no message was reached there is no way past the block,
+ * and the walk begins again.
+ */
+static void leave_bad_block(struct check *check)
+{
+    check->damage_count = check->sure;
+    check->bad = check->sure + 1;
+    check->wrapped = check->checked == 0;
+}
+
 static void on_checked(struct store_read *read)
 {
     struct check *check = PN_CONTAINER(read, struct check, read);
     struct spool *spool = check->spool;
 
-    /* A bad block ends the walk of this call; the next one begins behind its message. */
     if (read->status == PN_ECORRUPT) {
-        check->bad++;
-        check->chunk = UINT32_MAX;
+        leave_bad_block(check);
     }
     if (read->status == PN_EIO) {
         /* Nothing that the failed request found counts, not even that something is missing. */
-        check->checked = check->bad = 0;
+        check->checked = check->bad = check->damage_count = 0;
         check->wrapped = false;
     } else {
+        if (check->wrapped) {
+            check->id = (struct pn_id){0};
+            check->chunk = 0;
+        }
         pthread_mutex_lock(&spool->lock);
         spool->check_id = check->id;
         spool->check_chunk = check->chunk;
         pthread_mutex_unlock(&spool->lock);
     }
-    for (size_t i = 0; i < check->damage_count && read->status == 0; i++) {
+    for (size_t i = 0; i < check->damage_count; i++) {
         spool_damage_report(spool, &check->damages[i]);
     }
     check->fn(check->owner, check->checked, check->bad, check->wrapped);

@@ -358,23 +358,32 @@ static int need_day(struct spool_days *days, uint32_t day, struct pn_err *err)
     return have ? 0 : make_day(days, day, err);
 }
 
-/* Takes one empty day before today out of the table; 0: there is none. */
-static uint32_t take_empty(struct spool_days *days)
+/* An empty day before today, under whose key nothing is written any more; 0: there is none. */
+static uint32_t find_empty(struct spool_days *days)
 {
     uint32_t day = 0;
 
     pthread_mutex_lock(&days->lock);
     for (size_t i = 0; i < days->count && day == 0; i++) {
-        struct spool_day *item = &days->items[i];
+        const struct spool_day *item = &days->items[i];
 
         if (item->empty && item->users == 0 && item->key.day < days->today) {
             day = item->key.day;
-            *item = days->items[--days->count];
-            pn_wipe(&days->items[days->count], sizeof *item);
         }
     }
     pthread_mutex_unlock(&days->lock);
     return day;
+}
+
+static void forget_day(struct spool_days *days, uint32_t day)
+{
+    struct spool_day *item;
+
+    pthread_mutex_lock(&days->lock);
+    item = find_day(days, day);
+    *item = days->items[--days->count];
+    pn_wipe(&days->items[days->count], sizeof *item);
+    pthread_mutex_unlock(&days->lock);
 }
 
 int spool_days_maintain(struct spool_days *days, struct pn_wall wall, struct pn_err *err)
@@ -393,14 +402,15 @@ int spool_days_maintain(struct spool_days *days, struct pn_wall wall, struct pn_
     pthread_mutex_lock(&days->lock);
     days->today = today;
     pthread_mutex_unlock(&days->lock);
-    while ((day = take_empty(days)) != 0) {
+    while ((day = find_empty(days)) != 0) {
         char path[PATH_OCTETS];
 
         path_of(days, day, path);
         rc = days->files->ops->shred(days->files, path, err);
         if (rc < 0 && rc != PN_ENOENT) {
-            return rc;
+            return rc; /* its day stays in the table, and is tried again */
         }
+        forget_day(days, day);
         pn_log_say(days->log, PN_EV_KEY,
                    "the key of %08u was shredded: its last message is gone", (unsigned)day);
     }

@@ -126,7 +126,7 @@ void fake_store_put(struct fake_store *store, struct pn_str key, struct pn_str v
     store->count++;
 }
 
-static void delete_key(struct fake_store *store, struct pn_str key)
+void fake_store_remove(struct fake_store *store, struct pn_str key)
 {
     struct fake_record *record = fake_store_find(store, key);
 
@@ -186,7 +186,7 @@ static void end_batch(struct fake_batch *batch, bool durable)
         struct fake_change *one = &batch->changes[i];
 
         if (durable && one->deleted) {
-            delete_key(batch->store, pn_buf_str(&one->key));
+            fake_store_remove(batch->store, pn_buf_str(&one->key));
         } else if (durable) {
             fake_store_put(batch->store, pn_buf_str(&one->key), pn_buf_str(&one->value));
         }
@@ -274,7 +274,7 @@ void fake_store_forget(struct fake_store *store)
 void fake_store_fini(struct fake_store *store)
 {
     while (store->count > 0) {
-        delete_key(store, pn_buf_str(&store->records[store->count - 1].key));
+        fake_store_remove(store, pn_buf_str(&store->records[store->count - 1].key));
     }
     free(store->records);
     pn_buf_fini(&store->rotten);
@@ -514,6 +514,17 @@ void fake_files_put(struct fake_files *files, const char *path, struct pn_str co
     file->mode = mode;
 }
 
+/* The operation that is to fail fails. */
+static int files_try(struct files *port, const char *operation, const char *path,
+                     struct pn_err *err)
+{
+    const char *fails = files_of(port)->fails;
+
+    return fails && strcmp(fails, operation) == 0
+               ? pn_err_set(err, PN_EIO, "%s: the fake files fail", path)
+               : 0;
+}
+
 static int files_read(struct files *port, const char *path, struct pn_buf *out,
                       struct pn_err *err)
 {
@@ -526,7 +537,9 @@ static int files_read(struct files *port, const char *path, struct pn_buf *out,
 static int files_write(struct files *port, const char *path, struct pn_str content,
                        uint32_t mode, struct pn_err *err)
 {
-    (void)err;
+    if (files_try(port, "write", path, err) < 0) {
+        return PN_EIO;
+    }
     fake_files_put(files_of(port), path, content, mode);
     return 0;
 }
@@ -546,6 +559,9 @@ static int files_remove(struct files *port, const char *path, struct pn_err *err
 
 static int files_shred(struct files *port, const char *path, struct pn_err *err)
 {
+    if (files_try(port, "shred", path, err) < 0) {
+        return PN_EIO;
+    }
     files_of(port)->shredded++;
     return files_remove(port, path, err);
 }
@@ -585,17 +601,19 @@ static int files_info(struct files *port, const char *path, struct files_info *o
 static int files_make_directory(struct files *port, const char *path, uint32_t mode,
                                 struct pn_err *err)
 {
-    (void)port;
     (void)mode;
-    return pn_err_set(err, PN_EEXIST, "%s is there", path);
+    return files_try(port, "make_directory", path, err) < 0
+               ? PN_EIO
+               : pn_err_set(err, PN_EEXIST, "%s is there", path);
 }
 
 static int files_space(struct files *port, const char *path, uint64_t *out_free_octets,
                        uint64_t *out_total_octets, struct pn_err *err)
 {
-    (void)path;
-    (void)err;
     files_of(port)->space_calls++;
+    if (files_try(port, "space", path, err) < 0) {
+        return PN_EIO;
+    }
     *out_free_octets = files_of(port)->free_octets;
     *out_total_octets = 1000000;
     return 0;

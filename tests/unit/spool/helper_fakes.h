@@ -54,6 +54,7 @@ fake_store_snapshot(struct fake_store *store); /* then forget, if it is used */
 void fake_store_revert(struct fake_store *store, struct fake_store *snapshot); /* ends it */
 struct fake_record *fake_store_find(struct fake_store *store, struct pn_str key);
 size_t fake_store_count(struct fake_store *store, char kind); /* keys that begin so */
+void fake_store_remove(struct fake_store *store, struct pn_str key);
 void fake_store_put(struct fake_store *store, struct pn_str key, struct pn_str value);
 
 /* Files by path; at most 32. */
@@ -68,6 +69,7 @@ struct fake_files {
     size_t count, shredded;
     uint64_t free_octets;
     size_t space_calls;
+    const char *fails; /* "write", "shred", "make_directory", "space", or NULL */
 };
 void fake_files_init(struct fake_files *files);
 void fake_files_fini(struct fake_files *files);
