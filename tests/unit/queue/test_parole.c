@@ -12,6 +12,8 @@ struct script {
     int64_t now_ms;
     uint64_t session, woken;
     uint32_t next_id;
+    struct queue_job last;
+    bool on_disk;
     struct queue_action last_state;
     size_t states, opens;
 };
@@ -26,7 +28,8 @@ static void pump(struct script *script)
             script->session = action.session;
             script->opens++;
         } else if (action.kind == QUEUE_READ) {
-            queue_page(script->queue, action.queue, 0, NULL, 0, true, script->now_ms);
+            queue_page(script->queue, action.queue, 0, &script->last, script->on_disk, true,
+                       script->now_ms);
         } else if (action.kind == QUEUE_STATE) {
             script->last_state = action;
             script->states++;
@@ -36,6 +39,14 @@ static void pump(struct script *script)
     }
 }
 
+/* As pump, but the disk has the job that was added last. */
+static void script_read(struct script *script)
+{
+    script->on_disk = true;
+    pump(script);
+    script->on_disk = false;
+}
+
 static void script_add(struct script *script)
 {
     struct queue_job job = {
@@ -43,6 +54,7 @@ static void script_add(struct script *script)
     uint32_t id = ++script->next_id;
 
     memcpy(job.id.octets + 12, &id, sizeof id);
+    script->last = job;
     queue_job_added(script->queue, PN_STR("alpha.example"), &job, script->now_ms);
     pump(script);
 }
@@ -212,6 +224,38 @@ static void test_lent_sessions(void **state)
     }
     assert_int_equal(script_dest(&script).failures, 0);
     queue_free(&script.queue);
+}
+
+/* A canary's session that others have in use, or that ends before it was given anything. */
+static void test_canary_sessions_that_end(void **state)
+{
+    static const struct {
+        enum queue_end end;
+        int64_t again_ms;
+    } rows[] = {{QUEUE_END_LENT, PN_SECONDS(1)}, {QUEUE_END_CLEAN, PN_MINUTES(30)}};
+
+    (void)state;
+    for (size_t i = 0; i < PN_COUNT(rows); i++) {
+        struct script script;
+        size_t before;
+
+        script_open(&script);
+        script_result(&script, 'k');
+        assert_int_equal(script_dest(&script).state, QUEUE_STOPPED);
+        queue_session_ended(script.queue, script.session, QUEUE_END_CLEAN, PN_STR(""),
+                            script.now_ms);
+        script_add(&script);
+        before = script.opens;
+        script.now_ms = script_dest(&script).next_canary_ms;
+        script_read(&script);
+        assert_int_equal(script.opens, before + 1);
+        queue_session_ended(script.queue, script.session, rows[i].end, PN_STR("in use"),
+                            script.now_ms);
+        pump(&script);
+        assert_int_equal(script_dest(&script).state, QUEUE_STOPPED);
+        assert_int_equal(script_dest(&script).next_canary_ms, script.now_ms + rows[i].again_ms);
+        queue_free(&script.queue);
+    }
 }
 
 /* ---- whole lives -------------------------------------------------------------------- */
@@ -468,10 +512,15 @@ static void test_quiet_hour(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),        cmocka_unit_test(test_tells_idle_sessions),
-        cmocka_unit_test(test_lent_sessions), cmocka_unit_test(test_stops_a_broken_primary),
-        cmocka_unit_test(test_canaries),      cmocka_unit_test(test_canary_waits_for_mail),
-        cmocka_unit_test(test_operator),      cmocka_unit_test(test_hold_and_release),
+        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_tells_idle_sessions),
+        cmocka_unit_test(test_lent_sessions),
+        cmocka_unit_test(test_stops_a_broken_primary),
+        cmocka_unit_test(test_canary_sessions_that_end),
+        cmocka_unit_test(test_canaries),
+        cmocka_unit_test(test_canary_waits_for_mail),
+        cmocka_unit_test(test_operator),
+        cmocka_unit_test(test_hold_and_release),
         cmocka_unit_test(test_quiet_hour),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

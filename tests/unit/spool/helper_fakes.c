@@ -146,6 +146,8 @@ static bool on_batch_get(struct store_batch *port, struct pn_str key, struct pn_
     struct fake_record *record;
 
     pn_buf_clear(out);
+    batch->store->rotten_asked +=
+        batch->store->rotten.len > 0 && pn_str_eq(pn_buf_str(&batch->store->rotten), key);
     for (size_t i = batch->count; i > 0; i--) {
         const struct fake_change *change = &batch->changes[i - 1];
 

@@ -43,6 +43,7 @@ struct fake_store {
     enum fake_failure failure; /* of the next batch, once */
     uint64_t batches;
     struct pn_buf rotten; /* the key whose block is bad, when not empty */
+    size_t rotten_asked;  /* by writes, which is what the real store fails with */
 };
 void fake_store_init(struct fake_store *store);
 void fake_store_fini(struct fake_store *store);

@@ -518,6 +518,7 @@ static void test_a_check_goes_on_behind_damage(void **state)
         assert_int_equal(total.checked, rows[row].checked);
         assert_int_equal(total.bad, rows[row].bad + 2);
         assert_int_equal(fake_store_count(&world->store, 'x'), rows[row].aside + 2);
+        assert_int_equal(world->store.rotten_asked, 0);
         world_free(world);
     }
 }
