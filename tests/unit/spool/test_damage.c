@@ -190,6 +190,34 @@ static void test_a_bad_job_fails_its_load(void **state)
     assert_int_equal(world->logged[PN_EV_SPOOL_CORRUPT], 1);
 }
 
+static void on_load(void *owner, struct spool_message *messages)
+{
+    while (messages) {
+        struct spool_message *message = messages;
+
+        messages = message->next;
+        *(int *)owner += message->status == PN_ECORRUPT;
+        spool_message_free(&message);
+    }
+}
+
+/* What two have found is moved aside once, and counted once. */
+static void test_damage_that_two_report(void **state)
+{
+    struct world *world = *state;
+    const struct spool_job_key keys[] = {{PN_STR("q"), 5, world_id(1)},
+                                         {PN_STR("q"), 5, world_id(1)}};
+    int bad = 0;
+
+    world_store(world, 1, 10, ONE, 5);
+    spoil(world, SPOOL_KEY_JOB, 1);
+    spool_load(world->spool, &world->loop.port, keys, 2, on_load, &bad);
+    world_run(world);
+    assert_int_equal(bad, 2);
+    assert_string_equal(world_records(world), "b1 m1 x1");
+    assert_int_equal(world->logged[PN_EV_SPOOL_CORRUPT], 1);
+}
+
 /* The envelope names a job that is held, and is moved aside: the job stays as it is. */
 static void test_a_bad_envelope_of_a_held_job(void **state)
 {
@@ -789,6 +817,7 @@ int main(void)
         cmocka_unit_test(test_a_lost_chunk_holds_the_message),
         cmocka_unit_test_setup_teardown(test_later_chunks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_bad_job_fails_its_load, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_damage_that_two_report, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_bad_envelope_of_a_held_job, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_bad_parked_record_makes_room, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deletes_what_is_bad, set_up, tear_down),

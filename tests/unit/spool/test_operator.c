@@ -159,6 +159,22 @@ static void test_lists_in_pieces(void **state)
     assert_string_equal(answer.rows, "q1");
 }
 
+/* Where the reasons differ each stands behind its recipient. */
+static void test_reasons_of_parked_recipients(void **state)
+{
+    static const struct spool_parked_recipient parked[] = {
+        {{.address = {"a@q", 3}}, {"550 No", 6}}, {{.address = {"b@q", 3}}, {"waited 1d", 9}}};
+    const struct spool_settlement settlement = {
+        .key = {PN_STR("q"), 5, world_id(1)}, .parked = parked, .parked_count = 2};
+    const struct spool_filter filter = {.parked = true};
+    struct world *world = *state;
+
+    world_store(world, 1, 10, ONE, 5);
+    spool_settle(world->spool, &world->loop.port, &settlement, 1, (spool_done_fn *)free, NULL);
+    world_run(world);
+    assert_string_equal(list(world, &filter, "", 9).reply, "a@q: 550 No; b@q: waited 1d");
+}
+
 static void test_shows_everything(void **state)
 {
     struct world *world = *state;
@@ -358,6 +374,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_lists, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lists_in_pieces, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reasons_of_parked_recipients, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shows_everything, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_holds_and_releases, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_retries, set_up, tear_down),

@@ -177,6 +177,49 @@ static void test_what_fell_over_does_not_decode(void **state)
     }
 }
 
+/* As records.c has it: who can write into the spool can make one, too. */
+static void seal(char *record, size_t len)
+{
+    uint64_t sum = 0xcbf29ce484222325u;
+    uint32_t octets;
+
+    for (size_t i = 0; i < len - 4; i++) {
+        sum = (sum ^ (uint8_t)record[i]) * 0x100000001b3u;
+    }
+    octets = (uint32_t)(sum ^ sum >> 32);
+    for (size_t i = 0; i < 4; i++) {
+        record[len - 4 + i] = (char)(uint8_t)(octets >> (24 - 8 * i));
+    }
+}
+
+/* Whatever four octets of a record say, a length or a count: it is bounded by what is there. */
+static void test_numbers_that_are_too_large(void **state)
+{
+    struct pn_buf values[5];
+    size_t taken[5] = {0}, refused[5] = {0};
+
+    (void)state;
+    encode_all(values);
+    for (int i = 0; i < 5; i++) {
+        struct pn_str whole = pn_buf_str(&values[i]);
+
+        for (size_t at = 1; at + 8 <= whole.len; at++) {
+            char *copy = pn_strndup(whole);
+
+            memset(copy + at, 0x7f, 4);
+            seal(copy, whole.len);
+            *(decodes(i, (struct pn_str){copy, whole.len}) ? &taken[i] : &refused[i]) += 1;
+            free(copy);
+        }
+        assert_true(taken[i] > 0);
+        assert_true(refused[i] > 0 ||
+                    i > 1); /* those of numbers alone mean something, always */
+    }
+    for (int i = 0; i < 5; i++) {
+        pn_buf_fini(&values[i]);
+    }
+}
+
 static void test_jobs_are_in_the_order_of_queue_due_and_id(void **state)
 {
     static const struct {
@@ -257,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_messages_come_back),
         cmocka_unit_test(test_jobs_come_back),
         cmocka_unit_test(test_what_fell_over_does_not_decode),
+        cmocka_unit_test(test_numbers_that_are_too_large),
         cmocka_unit_test(test_jobs_are_in_the_order_of_queue_due_and_id),
         cmocka_unit_test(test_days),
         cmocka_unit_test(test_chunks),
