@@ -59,6 +59,8 @@ struct queue_entry {
     enum queue_entry_state state;
     struct queue_job job;    /* as the spool has it; its key is (due_ms, id) */
     struct queue_job beside; /* the same id under another key, seen meanwhile; or due NEVER */
+    bool tried;  /* SETTLING: what a delivery has done follows it to wherever it is moved */
+    bool moving; /* its next key is told next */
 };
 
 /* A key that was removed while a page was being read: the page may still show it. */

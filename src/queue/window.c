@@ -338,6 +338,11 @@ static bool told_of_known(struct queue *queue, struct queue_entry *entry,
 {
     bool same = entry->job.due_ms == job->due_ms && entry->state != QUEUE_ENTRY_TAKEN_GONE;
 
+    if (entry->moving) {
+        entry->moving = false;
+        entry->job = *job;
+        return true;
+    }
     if (same) {
         return true;
     }
@@ -415,6 +420,10 @@ void queue_window_removed(struct queue *queue, struct queue_lane *lane,
         }
     } else if (entry->state == QUEUE_ENTRY_TAKEN) {
         move(queue, entry, QUEUE_ENTRY_TAKEN_GONE);
+    } else if (entry->tried && (job->flags & QUEUE_JOB_MOVED)) {
+        /* The operator was quicker than the settlement, which finds it under its new key: if
+         * it were free until then, it could be delivered twice. */
+        entry->moving = true;
     } else {
         release(queue, entry);
     }
@@ -598,6 +607,7 @@ void queue_window_result(struct queue *queue, struct queue_lane *lane,
         /* The operator has moved it meanwhile: the spool settles it under its new key. */
         entry->job = entry->beside;
         entry->beside.due_ms = QUEUE_DUE_NEVER;
+        entry->tried = true;
         move(queue, entry, QUEUE_ENTRY_SETTLING);
     } else if (entry->state == QUEUE_ENTRY_TAKEN_GONE) {
         release(queue, entry);
@@ -609,6 +619,7 @@ void queue_window_result(struct queue *queue, struct queue_lane *lane,
                (entry->state == QUEUE_ENTRY_TAKEN || entry->state == QUEUE_ENTRY_SETTLING)) {
         release(queue, entry);
     } else if (entry->state == QUEUE_ENTRY_TAKEN) {
+        entry->tried = true;
         move(queue, entry, QUEUE_ENTRY_SETTLING);
     }
 }

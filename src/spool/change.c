@@ -382,6 +382,7 @@ void spool_change_move_job(struct spool *spool, struct store_batch *batch,
     if (spool_change_find_job(spool, batch, at) != SPOOL_FOUND) {
         return;
     }
+    writer->job.job.flags |= QUEUE_JOB_MOVED;
     spool_change_drop_job(spool, batch, at);
     writer->job.job.flags = flags;
     if (last_reply) {

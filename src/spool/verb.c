@@ -127,6 +127,7 @@ static void release_parked(struct verb_ask *ask, struct store_batch *batch,
     if (place < places->count) {
         at.due_ms = places->items[place].due_ms;
         if (spool_change_find_job(spool, batch, &at) == SPOOL_FOUND) {
+            writer->job.job.flags |= QUEUE_JOB_MOVED;
             spool_change_drop_job(spool, batch, &at);
         }
         spool_places_remove(places, place);

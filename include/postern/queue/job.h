@@ -13,6 +13,9 @@ enum queue_job_flags {
     QUEUE_JOB_IN_DOUBT = 1 << 0, /* a session died after its last octet: may be delivered */
     QUEUE_JOB_HELD = 1 << 1,     /* by the operator or a loop alarm; due is NEVER */
     QUEUE_JOB_REPORT = 1 << 2,   /* a report of ours: lives for report_keep_ms at most */
+    /* Only in a notice that the job was removed: by an operator, and it is added again under
+     * another key by the next one. */
+    QUEUE_JOB_MOVED = 1 << 3,
 };
 
 #define QUEUE_DUE_NEVER INT64_MAX

@@ -261,6 +261,42 @@ static void test_late_notices_of_moves(void **state)
     queue_free(&script.queue);
 }
 
+/* Delivered, and moved by the operator before the spool has written that it was: it is not free
+ * until that is told, however often it is moved, and whatever pages show. */
+static void test_moved_while_it_is_settled(void **state)
+{
+    struct script script = script_open();
+    struct queue_job job = job_of(&script, 1), out;
+
+    (void)state;
+    add(&script, &job);
+    ready(&script);
+    assert_int_equal(take(&script, &out), 1);
+    (void)queue_result(script.queue, script.session, ALPHA, &out, QUEUE_DONE, 10,
+                       script.now_ms);
+    for (int times = 0; times < 3; times++) {
+        struct queue_job removed = script.disk[0];
+
+        removed.flags |= QUEUE_JOB_MOVED;
+        script.now_ms += PN_SECONDS(1);
+        script.disk[0].due_ms = script.now_ms;
+        queue_job_removed(script.queue, ALPHA, &removed, script.now_ms);
+        queue_job_added(script.queue, ALPHA, &script.disk[0], script.now_ms);
+        (void)queue_flush(script.queue, ALPHA, script.now_ms);
+        pump(&script, SIZE_MAX);
+        assert_int_equal(take(&script, &out), 0);
+    }
+    /* The settlement: a recipient who had joined it stays, and is new. */
+    job = script.disk[0];
+    queue_job_removed(script.queue, ALPHA, &job, script.now_ms);
+    queue_job_added(script.queue, ALPHA, &job, script.now_ms);
+    pump(&script, SIZE_MAX);
+    assert_int_equal(take(&script, &out), 1);
+    settle(&script, &out);
+    assert_int_equal(take(&script, &out), 0);
+    queue_free(&script.queue);
+}
+
 /* One that is with a session is not expired, however old. */
 static void test_what_is_under_way_does_not_expire(void **state)
 {
@@ -412,6 +448,7 @@ int main(void)
         cmocka_unit_test(test_probe_times_in_the_wrong_order),
         cmocka_unit_test(test_a_queue_comes_back_to_what_is_down),
         cmocka_unit_test(test_late_notices_of_moves),
+        cmocka_unit_test(test_moved_while_it_is_settled),
         cmocka_unit_test(test_what_is_under_way_does_not_expire),
         cmocka_unit_test(test_an_expiry_of_an_undefined_queue),
         cmocka_unit_test(test_a_delay_with_a_message_under_way),
