@@ -132,7 +132,7 @@ static void open_session(struct deliver *deliver, const struct queue_action *act
                             PN_STR("no longer configured"), deliver_now_ms(deliver));
         return;
     }
-    if (!deliver_share_may_open(deliver, domain)) {
+    if (!deliver_share_take(deliver, action->destination, (unsigned)domain->sessions)) {
         queue_session_ended(deliver->queue, action->session, QUEUE_END_LENT,
                             PN_STR("its sessions are in use for pass-through"),
                             deliver_now_ms(deliver));
@@ -142,6 +142,7 @@ static void open_session(struct deliver *deliver, const struct queue_action *act
     order->conf = conf_ref(deliver->conf);
     order->domain = conf_domain_ref((struct conf_domain *)(uintptr_t)domain);
     if (!order_post(deliver, worker, order)) {
+        deliver_share_give(deliver, action->destination);
         queue_session_ended(deliver->queue, action->session, QUEUE_END_CLEAN,
                             PN_STR("the worker has ended"), deliver_now_ms(deliver));
         return;
@@ -150,6 +151,7 @@ static void open_session(struct deliver *deliver, const struct queue_action *act
     slot->id = action->session;
     slot->worker = worker;
     slot->destination = pn_strndup(action->destination);
+    slot->limit = (unsigned)domain->sessions;
     HASH_ADD(hh, deliver->slots, id, sizeof slot->id, slot);
     stats_count(deliver->deps.counters, STATS_SESSIONS_OUT, 1);
 }
@@ -165,11 +167,12 @@ static struct deliver_slot *find_slot(struct deliver *deliver, uint64_t session)
 static void free_slot(struct deliver *deliver, struct deliver_slot *slot)
 {
     HASH_DEL(deliver->slots, slot);
+    deliver_share_give(deliver, pn_str_z(slot->destination));
     free(slot->destination);
     free(slot);
 }
 
-static void close_session(struct deliver *deliver, struct deliver_slot *slot)
+void deliver_close_session(struct deliver *deliver, struct deliver_slot *slot)
 {
     if (!slot->closing) {
         slot->closing = true;
@@ -182,7 +185,7 @@ static void close_sessions(struct deliver *deliver, struct pn_str destination)
 {
     for (struct deliver_slot *slot = deliver->slots; slot; slot = slot->hh.next) {
         if (pn_str_eq(pn_str_z(slot->destination), destination)) {
-            close_session(deliver, slot);
+            deliver_close_session(deliver, slot);
         }
     }
 }
@@ -199,7 +202,7 @@ static void feed_session(struct deliver *deliver, uint64_t session)
         return;
     }
     if (deliver->state != DELIVER_RUNNING) {
-        close_session(deliver, slot);
+        deliver_close_session(deliver, slot);
         return;
     }
     order = order_new(deliver, DELIVER_JOBS, session);
@@ -212,7 +215,7 @@ static void feed_session(struct deliver *deliver, uint64_t session)
         deliver_order_free(order);
     }
     if (ends) {
-        close_session(deliver, slot);
+        deliver_close_session(deliver, slot);
     }
 }
 
@@ -670,7 +673,7 @@ void deliver_stop(struct deliver *deliver, deliver_stopped_fn *fn, void *owner)
     deliver->stopped_owner = owner;
     deliver_probes_drop(deliver);
     for (struct deliver_slot *slot = deliver->slots; slot; slot = slot->hh.next) {
-        close_session(deliver, slot);
+        deliver_close_session(deliver, slot);
     }
     deliver_soon(deliver);
 }

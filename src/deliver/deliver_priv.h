@@ -99,6 +99,7 @@ struct deliver_slot {
     uint64_t id;
     size_t worker;
     char *destination;
+    unsigned limit; /* the domain's `sessions`, when it was opened */
     bool ready;
     bool closing; /* CLOSE was sent */
     UT_hash_handle hh;
@@ -197,10 +198,15 @@ struct deliver {
     size_t delays_under_way;
 };
 
+/* deliver.c: what was handed in goes to its end, what waits behind it comes back. */
+void deliver_close_session(struct deliver *deliver, struct deliver_slot *slot);
+
 /* share.c: what others learn of delivery, and sessions that are shared with them. */
 void deliver_share_state(struct deliver *deliver, const struct queue_action *action);
 void deliver_share_new(struct deliver *deliver, struct pn_str destination);
-bool deliver_share_may_open(struct deliver *deliver, const struct conf_domain *domain);
+/* Takes one of the destination's sessions for a delivery; false: not now. */
+bool deliver_share_take(struct deliver *deliver, struct pn_str destination, unsigned limit);
+void deliver_share_give(struct deliver *deliver, struct pn_str destination);
 /* It said 421 to one more session. True: it is there, and has others of ours; those that are
  * kept warm go, since we wait. */
 bool deliver_share_is_full(struct deliver *deliver, struct pn_str destination);

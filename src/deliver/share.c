@@ -2,10 +2,11 @@
  * deliver/share.c - what the rest of the daemon learns of delivery, and what it takes part in.
  *
  * The board gets each change of a destination's state. Sessions are shared with pass-through
- * and call-ahead: what workers hold there is counted on the board, what the scheduler has is
- * counted here, and both together keep to the domain's `sessions`. When all are lent we say
- * on the board that somebody waits, so that none is kept warm for nobody; that is taken back
- * with the next session, or when the scheduler has not asked again for some seconds.
+ * and call-ahead: the board counts all, and together they keep to the domain's `sessions`.
+ * When there is none for us we say on the board that somebody waits, so that none is kept
+ * warm for nobody; that is taken back with the next session, or when the scheduler has not
+ * asked again for some seconds. When a client waits for one, each second one delivery ends
+ * its session, until half of them are left: a long drain does not shut clients out.
  *
  * The up-clock of a domain, by which what we know of its recipients ages, advances only while
  * its destination is there. Each second looks at a sixtieth of the domains, so that each is
@@ -48,21 +49,18 @@ void deliver_share_new(struct deliver *deliver, struct pn_str destination)
 
 /* ---- sessions that are lent ------------------------------------------------------------ */
 
-static unsigned count_slots(const struct deliver *deliver, struct pn_str destination)
-{
-    unsigned count = 0;
-
-    for (const struct deliver_slot *slot = deliver->slots; slot; slot = slot->hh.next) {
-        count += pn_str_eq(pn_str_z(slot->destination), destination);
-    }
-    return count;
-}
-
-static void want(struct deliver *deliver, struct pn_str destination)
+static struct deliver_want *find_want(const struct deliver *deliver, struct pn_str destination)
 {
     struct deliver_want *wanted;
 
     HASH_FIND(hh, deliver->wants, destination.ptr, (unsigned)destination.len, wanted);
+    return wanted;
+}
+
+static void want(struct deliver *deliver, struct pn_str destination)
+{
+    struct deliver_want *wanted = find_want(deliver, destination);
+
     if (!wanted) {
         wanted = pn_alloc(sizeof *wanted + destination.len + 1);
         memcpy(wanted->destination, destination.ptr, destination.len);
@@ -80,25 +78,62 @@ static void want_no_more(struct deliver *deliver, struct deliver_want *wanted)
     free(wanted);
 }
 
-bool deliver_share_may_open(struct deliver *deliver, const struct conf_domain *domain)
+bool deliver_share_take(struct deliver *deliver, struct pn_str destination, unsigned limit)
 {
-    struct pn_str destination = pn_str_z(domain->destination);
-    struct deliver_want *wanted;
-    unsigned lent;
+    struct out_board *board = deliver->deps.board;
+    struct deliver_want *wanted = find_want(deliver, destination);
 
-    if (!deliver->deps.board) {
+    if (!board) {
         return true;
     }
-    lent = out_board_sessions(deliver->deps.board, destination);
-    if (lent > 0 && lent + count_slots(deliver, destination) >= (unsigned)domain->sessions) {
+    if (!out_board_take_delivery(board, destination, limit, wanted != NULL)) {
         want(deliver, destination);
         return false;
     }
-    HASH_FIND(hh, deliver->wants, destination.ptr, (unsigned)destination.len, wanted);
     if (wanted) {
         want_no_more(deliver, wanted);
     }
     return true;
+}
+
+void deliver_share_give(struct deliver *deliver, struct pn_str destination)
+{
+    if (deliver->deps.board) {
+        out_board_give_delivery(deliver->deps.board, destination);
+    }
+}
+
+/* Ends one of the destination's sessions, if we have more than half of them. */
+static void yield(struct deliver *deliver, const struct deliver_slot *one)
+{
+    struct deliver_slot *last = NULL;
+    unsigned count = 0;
+
+    for (struct deliver_slot *slot = deliver->slots; slot; slot = slot->hh.next) {
+        if (strcmp(slot->destination, one->destination) == 0) {
+            if (slot->closing) {
+                return; /* one at a time */
+            }
+            last = slot;
+            count++;
+        }
+    }
+    if (count > one->limit / 2) {
+        deliver_close_session(deliver, last);
+    }
+}
+
+/* Where clients wait for a session. */
+static void yield_some(struct deliver *deliver)
+{
+    for (const struct deliver_slot *slot = deliver->slots; slot; slot = slot->hh.next) {
+        struct pn_str destination = pn_str_z(slot->destination);
+        unsigned own = find_want(deliver, destination) != NULL;
+
+        if (out_board_wanted(deliver->deps.board, destination) > own) {
+            yield(deliver, slot);
+        }
+    }
 }
 
 bool deliver_share_is_full(struct deliver *deliver, struct pn_str destination)
@@ -146,6 +181,9 @@ void deliver_share_second(struct deliver *deliver)
         if (--wanted->left == 0) {
             want_no_more(deliver, wanted);
         }
+    }
+    if (deliver->deps.board) {
+        yield_some(deliver);
     }
     if (!deliver->deps.answers) {
         return;

@@ -21,7 +21,7 @@ struct place {
     struct out_board_entry entry;
     unsigned quirks, guesses; /* enum smtp_quirk; guesses: seen once, and not sure */
     struct pn_mono quirks_seen, guesses_seen;
-    unsigned sessions, wanted;
+    unsigned sessions, deliveries, wanted;
     bool doubted;
     struct place *next_doubt;
     UT_hash_handle hh;
@@ -127,7 +127,8 @@ void out_board_forget(struct out_board *board, struct pn_str destination)
 
     pthread_mutex_lock(&board->lock);
     place = find_place(board, destination);
-    if (place && place->sessions == 0 && place->wanted == 0 && !place->doubted) {
+    if (place && place->sessions == 0 && place->deliveries == 0 && place->wanted == 0 &&
+        !place->doubted) {
         HASH_DEL(board->places, place);
         free(place->destination);
         free(place);
@@ -214,7 +215,7 @@ bool out_board_take_session(struct out_board *board, struct pn_str destination, 
 
     pthread_mutex_lock(&board->lock);
     place = make_place(board, destination);
-    taken = place->sessions < limit;
+    taken = place->sessions + place->deliveries < limit;
     place->sessions += taken;
     pthread_mutex_unlock(&board->lock);
     return taken;
@@ -228,6 +229,35 @@ void out_board_give_session(struct out_board *board, struct pn_str destination)
     place = find_place(board, destination);
     pn_assert(place && place->sessions > 0);
     place->sessions--;
+    if (place->wanted > 0) {
+        tell(board);
+    }
+    pthread_mutex_unlock(&board->lock);
+}
+
+bool out_board_take_delivery(struct out_board *board, struct pn_str destination, unsigned limit,
+                             bool own)
+{
+    struct place *place;
+    bool taken;
+
+    pthread_mutex_lock(&board->lock);
+    place = make_place(board, destination);
+    taken = place->sessions + place->deliveries < limit &&
+            (place->wanted == own || place->deliveries < limit / 2);
+    place->deliveries += taken;
+    pthread_mutex_unlock(&board->lock);
+    return taken;
+}
+
+void out_board_give_delivery(struct out_board *board, struct pn_str destination)
+{
+    struct place *place;
+
+    pthread_mutex_lock(&board->lock);
+    place = find_place(board, destination);
+    pn_assert(place && place->deliveries > 0);
+    place->deliveries--;
     if (place->wanted > 0) {
         tell(board);
     }

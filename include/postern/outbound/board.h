@@ -47,14 +47,19 @@ unsigned out_board_quirks(struct out_board *board, struct pn_str destination,
                           struct pn_mono now);
 
 /*
- * Sessions that workers hold to a destination for pass-through and call-ahead, over all of
- * them: taken before a session is opened, given back when it has ended. limit is the
- * domain's `sessions`. Deliveries are counted by the scheduler, which asks how many are
- * taken here and keeps to what is left.
+ * Sessions to a destination, over all workers: those for pass-through and call-ahead, which are
+ * lent, and those of deliveries. Both together keep to limit, the domain's `sessions`: each is
+ * taken before it is opened, and given back when it has ended. While others wait for one that
+ * is lent (waiting, besides the asker), deliveries open no more than half of them.
  */
 bool out_board_take_session(struct out_board *board, struct pn_str destination, unsigned limit);
 void out_board_give_session(struct out_board *board, struct pn_str destination);
-unsigned out_board_sessions(struct out_board *board, struct pn_str destination);
+unsigned out_board_sessions(struct out_board *board, struct pn_str destination); /* lent */
+/* own: the asker is one of those who wait (out_board_want_session). */
+bool out_board_take_delivery(struct out_board *board, struct pn_str destination, unsigned limit,
+                             bool own);
+void out_board_give_delivery(struct out_board *board, struct pn_str destination);
+
 /*
  * Somebody who is told when a session is wanted that others may have, or is given back that
  * others want. Called on any thread, with the board's lock held: it may post, and no more.

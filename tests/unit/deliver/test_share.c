@@ -126,38 +126,80 @@ static void test_shares_sessions(void **state)
     struct fixture *fixture = *state;
     struct deliver *deliver = &fixture->deliver;
     struct out_board *board = deliver->deps.board;
-    struct conf_domain *domain = new_domain("example.org", 3);
-    struct pn_str destination = pn_str_z(domain->destination);
-    struct deliver_slot slots[3] = {
-        {.id = 1}, {.id = 2}, {.id = 3, .destination = (char[]){"elsewhere"}}};
 
-    for (size_t i = 0; i < 3; i++) {
-        slots[i].destination = i < 2 ? domain->destination : slots[i].destination;
-        HASH_ADD(hh, deliver->slots, id, sizeof slots[i].id, &slots[i]);
-    }
-    /* Two of ours and none lent: the scheduler knows its own limit. */
-    assert_true(deliver_share_may_open(deliver, domain));
-    assert_true(out_board_take_session(board, destination, 3));
-    assert_false(deliver_share_may_open(deliver, domain));
-    assert_false(deliver_share_may_open(deliver, domain));
-    assert_int_equal(out_board_wanted(board, destination), 1);
-    out_board_give_session(board, destination);
-    assert_true(deliver_share_may_open(deliver, domain));
-    assert_int_equal(out_board_wanted(board, destination), 0);
+    /* Two of ours and one lent are all. */
+    assert_true(deliver_share_take(deliver, DEST, 3));
+    assert_true(deliver_share_take(deliver, DEST, 3));
+    assert_true(out_board_take_session(board, DEST, 3));
+    assert_false(out_board_take_session(board, DEST, 3));
+    assert_false(deliver_share_take(deliver, DEST, 3));
+    assert_false(deliver_share_take(deliver, DEST, 3));
+    assert_int_equal(out_board_wanted(board, DEST), 1);
+    out_board_give_session(board, DEST);
+    assert_true(deliver_share_take(deliver, DEST, 3));
+    assert_int_equal(out_board_wanted(board, DEST), 0);
+    assert_false(out_board_take_session(board, DEST, 3));
     /* Who does not ask again does not wait any more. */
-    assert_true(out_board_take_session(board, destination, 3));
-    assert_false(deliver_share_may_open(deliver, domain));
+    assert_false(deliver_share_take(deliver, DEST, 3));
     for (int second = 0; second < 5; second++) {
-        assert_int_equal(out_board_wanted(board, destination), 1);
+        assert_int_equal(out_board_wanted(board, DEST), 1);
         deliver_share_second(deliver);
     }
-    assert_int_equal(out_board_wanted(board, destination), 0);
-    assert_false(deliver_share_may_open(deliver, domain));
-    HASH_DEL(deliver->slots, &slots[1]);
-    assert_true(deliver_share_may_open(deliver, domain));
-    out_board_give_session(board, destination);
+    assert_int_equal(out_board_wanted(board, DEST), 0);
+    /* While a client waits deliveries take no more than half. */
+    out_board_want_session(board, DEST, true);
+    deliver_share_give(deliver, DEST);
+    assert_false(deliver_share_take(deliver, DEST, 3));
+    out_board_want_session(board, DEST, false);
+    assert_true(deliver_share_take(deliver, DEST, 3));
+    for (int ours = 0; ours < 3; ours++) {
+        deliver_share_give(deliver, DEST);
+    }
+}
+
+static bool post_nothing(struct loop *loop, struct loop_task *task)
+{
+    (void)loop;
+    (void)task;
+    return false;
+}
+
+static void test_yields_to_clients(void **state)
+{
+    static const struct loop_ops ended = {.post = post_nothing};
+    struct fixture *fixture = *state;
+    struct deliver *deliver = &fixture->deliver;
+    struct deliver_worker *worker = NULL;
+    struct loop *loop = &fixture->loop;
+    struct deliver_slot slots[4] = {{.id = 1}, {.id = 2}, {.id = 3}, {.id = 4}};
+    size_t closing = 0;
+
+    fixture->loop.ops = &ended;
+    deliver->deps.workers = &worker;
+    deliver->deps.worker_loops = &loop;
+    for (size_t i = 0; i < 4; i++) {
+        slots[i].destination = (char *)(uintptr_t)DEST.ptr;
+        slots[i].limit = 4;
+        HASH_ADD(hh, deliver->slots, id, sizeof slots[i].id, &slots[i]);
+    }
+    deliver_share_second(deliver);
+    assert_false(slots[0].closing || slots[1].closing || slots[2].closing || slots[3].closing);
+    /* One after the other, when the last has ended, until half are left. */
+    out_board_want_session(deliver->deps.board, DEST, true);
+    for (size_t left = 4; left > 0; left--) {
+        deliver_share_second(deliver);
+        deliver_share_second(deliver);
+        for (size_t i = 0; i < 4; i++) {
+            if (slots[i].closing) {
+                closing++;
+                slots[i].closing = false;
+                HASH_DEL(deliver->slots, &slots[i]);
+            }
+        }
+    }
+    assert_int_equal(closing, 2);
+    out_board_want_session(deliver->deps.board, DEST, false);
     HASH_CLEAR(hh, deliver->slots);
-    conf_domain_unref(&domain);
 }
 
 static void run_seconds(struct fixture *fixture, int seconds)
@@ -225,6 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_tells_states, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shares_sessions, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_yields_to_clients, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_clocks_run_while_up, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
