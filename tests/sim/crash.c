@@ -5,8 +5,8 @@
  *
  * A scenario runs once without a fault, which counts its operations; then once more for
  * each operation and each kind of fault. In the end the primary is up, and every message
- * that was answered 250 has been delivered or parked; the harness sees to it that nothing
- * was delivered of what was answered no, and that each duplicate has its reason.
+ * that was answered 250 has been delivered, reported or parked; the harness sees to it that
+ * nothing was delivered of what was answered no, and that each duplicate has its reason.
  *
  *     crash [-v SCENARIO FAULT N]
  */
@@ -237,6 +237,25 @@ static void run_knowledge(struct sim *sim)
     sim_run(sim, PN_MINUTES(2));
 }
 
+/* Senders are told: of what is refused, and of what has waited too long. */
+static void run_reports(struct sim *sim)
+{
+    sim_domain(sim, "example.net", "target = {\"" HOST "\"}\nhold = \"1h\"\nbounce = always");
+    sim_domain(sim, "here.example", "target = {\"mx2.example.org\"}\nbounce = always");
+    sim_server(sim, HOST)->on_verb = pick;
+    sim_run(sim, PN_SECONDS(10));
+    for (int i = 0; i < 2; i++) {
+        sim_send(sim,
+                 sim_mail_new(sim, i == 0 ? "a@here.example" : "",
+                              "b@example.net no@example.net", 400),
+                 1, NULL);
+        sim_run(sim, PN_SECONDS(3));
+    }
+    sim_reach(sim, HOST, SIM_REFUSED);
+    sim_submit(sim, "a@here.example", "c@example.net");
+    sim_run(sim, PN_MINUTES(70));
+}
+
 struct scenario {
     const char *name;
     void (*run)(struct sim *sim);
@@ -252,7 +271,7 @@ static const struct scenario scenarios[] = {
     {"expiry", run_expiry, false, false},      {"stop", run_stop, false, true},
     {"twice", run_twice, false, false},        {"drain, encrypted", run_drain, true, false},
     {"verbs", run_verbs, false, false},        {"pass", run_pass, false, true},
-    {"knowledge", run_knowledge, false, true},
+    {"knowledge", run_knowledge, false, true}, {"reports", run_reports, false, false},
 };
 
 /* ---- runs

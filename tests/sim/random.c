@@ -4,8 +4,8 @@
  * The seed decides domains and their servers, latencies, who sends what, outages of each
  * kind, what servers answer, power cuts, failing disks, clock steps, restarts, and what the
  * operator does. In the end all trouble is over and the world is given the time it needs:
- * every message that was answered 250 must have been delivered or parked. And then new mail to
- * somebody who exists must be taken and delivered, without any more help.
+ * every message that was answered 250 must have been delivered, reported or parked. And then
+ * new mail to somebody who exists must be taken and delivered, without any more help.
  *
  * Who exists is told by the address: those with a dot in front of the @, and postmaster.
  *
@@ -113,12 +113,12 @@ static void define(struct world *world, size_t d)
         text, sizeof text,
         "target = {\"%s\"%s%s%s}\nservice = %s\nsessions = %u\nmessages_per_session = %u\n"
         "recipients_per_transaction = %u\nhold = \"%u"
-        "d\"\n%s",
+        "d\"\nbounce = %s\n%s",
         first, strcmp(first, second) != 0 ? ", \"" : "",
         strcmp(first, second) != 0 ? second : "", strcmp(first, second) != 0 ? "\"" : "",
         chance(world, 200) ? "lmtp" : "smtp", 1 + (unsigned)below(world, 20),
         1 + (unsigned)below(world, 50), 1 + (unsigned)below(world, 5),
-        30 + (unsigned)below(world, 30), policy);
+        30 + (unsigned)below(world, 30), chance(world, 300) ? "always" : "never", policy);
     sim_domain(world->sim, world->domains[d], text);
     world->removed[d] = false;
 }
@@ -188,8 +188,10 @@ static void make(struct world *world)
             server->delays_ms[v] = chance(world, 100) ? (int64_t)below(world, 3000) : 0;
         }
     }
+    sim_host(world->sim, "sender.example", "192.0.2.250"); /* for reports; it is always well */
     for (size_t d = 0; d < world->domain_count; d++) {
         (void)snprintf(world->domains[d], sizeof world->domains[d], "d%zu.example.org", d);
+        sim_dns(world->sim, world->domains[d], "A 192.0.2.250"); /* while it is none of ours */
         define(world, d);
     }
     sim_latency(world->sim, 0, (int64_t)below(world, 100));
@@ -214,6 +216,19 @@ static size_t draw_octets(struct world *world)
     }
 }
 
+/* One of a domain here can be told what became of its mail; some of them do not exist. */
+static void draw_sender(struct world *world, char *sender, size_t octets)
+{
+    sender[0] = '\0';
+    if (chance(world, 300)) {
+        (void)snprintf(sender, octets, chance(world, 200) ? "no%zu@%s" : "s.%zu@%s",
+                       (size_t)below(world, USERS),
+                       world->domains[below(world, world->domain_count)]);
+    } else if (chance(world, 900)) {
+        (void)snprintf(sender, octets, "a@sender.example");
+    }
+}
+
 static void send_mail(struct world *world)
 {
     struct sim_client_options options = {
@@ -228,7 +243,7 @@ static void send_mail(struct world *world)
         options.vanish_after = 1 + below(world, 300000);
     }
     for (size_t i = 0; i < count; i++) {
-        char recipients[600] = "";
+        char recipients[600] = "", sender[80];
         size_t n = 1 + below(world, chance(world, 200) ? 8 : 2), number;
 
         for (size_t r = 0; r < n; r++) {
@@ -239,8 +254,8 @@ static void send_mail(struct world *world)
                            r > 0 ? " " : "", (size_t)below(world, USERS), r,
                            world->domains[below(world, world->domain_count)]);
         }
-        number = sim_mail_new(world->sim, chance(world, 100) ? "" : "a@sender.example",
-                              recipients, draw_octets(world));
+        draw_sender(world, sender, sizeof sender);
+        number = sim_mail_new(world->sim, sender, recipients, draw_octets(world));
         first = first ? first : number;
     }
     sim_send(world->sim, first, count, &options);
@@ -507,6 +522,7 @@ static void check_service(struct world *world)
 
 #define ETRN_CLIENTS "etrn_clients = {\"198.51.0.0/20\"}\n"
 #define NO_TRACE     "trace = 0\n"
+#define OURS         "authorised_networks = {\"198.51.0.0/21\"}\n"
 
 struct job {
     uint64_t seed;
@@ -526,7 +542,7 @@ static void run_seed(void *arg)
     options.no_checks = pn_rand_below(&rand, 4) != 0; /* they take most of the time */
     options.workers = 1 + pn_rand_below(&rand, 4);
     options.conf = pn_rand_below(&rand, 4) == 0
-                       ? "memory = 16M\n" ETRN_CLIENTS
+                       ? "memory = 16M\n" ETRN_CLIENTS OURS
                        : (pn_rand_below(&rand, 3) == 0 ? ETRN_CLIENTS : ETRN_CLIENTS NO_TRACE);
     world.sim = sim_new(job->seed, &options);
     make(&world);
@@ -538,9 +554,11 @@ static void run_seed(void *arg)
     sim_settle(world.sim, PN_DAYS(2), true);
     check_service(&world);
     if (job->verbose) {
-        printf("%zu mails, %zu accepted, %zu delivered whole, %llu duplicates, %.1f days\n",
+        printf("%zu mails, %zu accepted, %zu delivered whole, %llu duplicates, %llu reports, "
+               "%.1f days\n",
                sim_mails(world.sim), sim_accepted(world.sim), sim_delivered(world.sim),
                (unsigned long long)sim_duplicates(world.sim),
+               (unsigned long long)sim_reports(world.sim),
                (double)sim_now(world.sim) / 86400000);
     }
     sim_free(&world.sim);

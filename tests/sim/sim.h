@@ -21,17 +21,18 @@
  *     sim_free(&sim);
  *
  * What must always hold is checked after every event (sim_check.c), and what must hold in
- * the end by sim_settle: every recipient that was answered 250 is delivered, parked, or in
- * the spool; what was answered 4xx or 5xx at the end of data was delivered to nobody, nor
- * anything to a recipient that was answered so; a second delivery has its reason (a reply that
- * never reached us, a crash before the end of the job was durable). A violation prints the
- * seed, the virtual time and the last lines of the log, and ends the program.
+ * the end by sim_settle: every recipient that was answered 250 is delivered, parked, reported
+ * to its sender, or in the spool; no report is about a report or about mail without a sender;
+ * what was answered 4xx or 5xx at the end of data was delivered to nobody, nor anything to a
+ * recipient that was answered so; a second delivery has its reason (a reply that never reached
+ * us, a crash before the end of the job was durable). A violation prints the seed, the virtual
+ * time and the last lines of the log, and ends the program.
  *
  * Parts: sim_loop.c events and loops, sim_net.c connections, sim_dns.c, sim_store.c the two
  * stores with power cuts, sim_disk.c and sim_map.c what is on their disks, sim_files.c files
  * and random numbers, sim_peer.c primary servers, sim_client.c senders, sim_world.c the
  * daemon's wiring with its ends and beginnings, sim_operator.c the operator, sim_check.c what
- * must hold.
+ * must hold, sim_report.c what reports must say.
  *
  * Each other source here is a program. crash.c cuts the power after each store operation
  * and makes each fail; random.c makes up a whole world from a seed:
@@ -234,6 +235,8 @@ enum sim_mail_state {
     SIM_UNKNOWN,  /* the connection was lost between the end of data and its reply */
 };
 
+#define SIM_REPORTS 8
+
 struct sim_recipient {
     char address[80];
     bool accepted;      /* 250 to RCPT */
@@ -244,6 +247,10 @@ struct sim_recipient {
     int64_t delivered_ms;  /* the first time */
     int64_t seen_ms;       /* when the reply to the last delivery had reached the daemon; 0 */
     bool parked, in_spool; /* as of the last sim_look */
+    bool reported;         /* likewise: its sender was told that it failed, or will be */
+    bool told;             /* by a report that a server has */
+    unsigned reports;      /* so many different ones were seen */
+    char report_ids[SIM_REPORTS][27];
 };
 
 struct sim_mail {
@@ -289,13 +296,14 @@ size_t sim_mails(const struct sim *sim);
 size_t sim_accepted(const struct sim *sim);  /* mails that got 250 */
 size_t sim_delivered(const struct sim *sim); /* mails of those, all recipients delivered */
 uint64_t sim_duplicates(const struct sim *sim);
+uint64_t sim_reports(const struct sim *sim); /* that servers have got */
 
 /* ---- what must hold -------------------------------------------------------------------- */
 
 /* Reads the whole spool: which recipients are in it, which are parked. */
 void sim_look(struct sim *sim);
-/* Waits for at most most_ms until all accepted mail is delivered or parked; the rest must be
- * in the spool. With `all`, none may be left there. */
+/* Waits for at most most_ms until all accepted mail is delivered, reported or parked; the rest
+ * must be in the spool. With `all`, none may be left there. */
 void sim_settle(struct sim *sim, int64_t most_ms, bool all);
 
 /* ---- for programs that run many worlds ------------------------------------------------- */

@@ -135,7 +135,7 @@ static void on_receipt(void *owner, bool seen)
     free(delivery);
 }
 
-static size_t number_of(struct sim *sim, struct pn_str text)
+size_t sim_check_number(struct sim *sim, struct pn_str text)
 {
     struct pn_str rest = text;
 
@@ -149,8 +149,18 @@ static size_t number_of(struct sim *sim, struct pn_str text)
             return (size_t)number;
         }
     }
-    sim_fail(sim, "a server got a mail that nobody sent: %.*s",
-             PN_FMT(pn_str_sub(text, 0, 300)));
+    return 0;
+}
+
+static struct sim_mail *mail_of(struct sim *sim, struct pn_str text)
+{
+    size_t number = sim_check_number(sim, text);
+
+    if (number == 0) {
+        sim_fail(sim, "a server got a mail that nobody sent: %.*s",
+                 PN_FMT(pn_str_sub(text, 0, 300)));
+    }
+    return sim_mail(sim, number);
 }
 
 /* Octet for octet what was sent, behind our trace header. */
@@ -258,13 +268,33 @@ void sim_check_connected(struct sim_server *server)
     }
 }
 
-void sim_check_delivered(struct sim_server *server, struct sim_wire *wire, struct pn_str text,
+static void check_report(struct sim *sim, bool from_nobody, struct pn_str text,
                          const struct pn_str *recipients, size_t count)
 {
-    struct sim *sim = server->sim;
-    struct sim_mail *mail = sim_mail(sim, number_of(sim, text));
-    struct delivery *delivery = pn_alloc(sizeof *delivery + count * sizeof(size_t));
+    if (!from_nobody || count != 1) {
+        sim_fail(sim, "a report has a sender, or %zu recipients", count);
+    }
+    sim->reports++;
+    sim_report_take(sim, text, recipients[0]);
+}
 
+void sim_check_delivered(struct sim_server *server, struct sim_wire *wire, bool from_nobody,
+                         struct pn_str text, const struct pn_str *recipients, size_t count)
+{
+    struct sim *sim = server->sim;
+    struct sim_mail *mail;
+    struct delivery *delivery;
+
+    if (sim_report_is(text)) {
+        check_report(sim, from_nobody, text, recipients, count);
+        return;
+    }
+    mail = mail_of(sim, text);
+    if (from_nobody != (mail->sender[0] == '\0')) {
+        sim_fail(sim, "mail %zu of <%s> was sent %s sender", mail->number, mail->sender,
+                 from_nobody ? "without a" : "with another");
+    }
+    delivery = pn_alloc(sizeof *delivery + count * sizeof(size_t));
     if ((mail->state == SIM_TOLD_NO && !mail->excused) || mail->state == SIM_NOT_SENT) {
         sim_fail(sim, "mail %zu was delivered, and its sender was told no (%u)", mail->number,
                  mail->code);
@@ -356,6 +386,7 @@ void sim_check_crash(struct sim *sim)
             }
         }
     }
+    sim->ends++;
     if (sim->disk.failed_ms >= 0) {
         sim->disk.undone_ms = sim->now_ms + UNDER_WAY_MS;
     }
@@ -365,6 +396,11 @@ void sim_check_crash(struct sim *sim)
 uint64_t sim_duplicates(const struct sim *sim)
 {
     return sim->duplicates;
+}
+
+uint64_t sim_reports(const struct sim *sim)
+{
+    return sim->reports;
 }
 
 /* ---- after every event
@@ -472,11 +508,15 @@ struct look {
     bool parked, answered;
     int status;
     char next[512];
+    struct pn_id *strange; /* messages that no client has sent */
+    size_t strange_count;
 };
 
-static void mark_row(struct sim *sim, const struct spool_message *row, bool parked)
+/* False: it is none of the mails. */
+static bool mark_row(struct sim *sim, const struct spool_message *row, bool parked)
 {
     char id[PN_ID_CHARS + 1];
+    bool known = false;
 
     pn_id_format(&row->envelope.id, id);
     for (size_t m = 0; m < sim->mail_count; m++) {
@@ -485,6 +525,7 @@ static void mark_row(struct sim *sim, const struct spool_message *row, bool park
         if (strcmp(mail->id, id) != 0) {
             continue;
         }
+        known = true;
         for (size_t i = 0; i < row->recipient_count; i++) {
             for (size_t r = 0; r < mail->recipient_count; r++) {
                 struct sim_recipient *recipient = &mail->recipients[r];
@@ -496,6 +537,7 @@ static void mark_row(struct sim *sim, const struct spool_message *row, bool park
             }
         }
     }
+    return known;
 }
 
 static void on_rows(void *owner, int status, struct spool_message *rows, struct pn_str next)
@@ -510,7 +552,11 @@ static void on_rows(void *owner, int status, struct spool_message *rows, struct 
         struct spool_message *row = rows;
 
         rows = row->next;
-        mark_row(look->sim, row, look->parked);
+        if (!mark_row(look->sim, row, look->parked)) {
+            look->strange =
+                pn_realloc(look->strange, (look->strange_count + 1) * sizeof *look->strange);
+            look->strange[look->strange_count++] = row->envelope.id;
+        }
         spool_message_free(&row);
     }
 }
@@ -529,6 +575,7 @@ void sim_look(struct sim *sim)
         for (size_t r = 0; r < sim->mails[i]->recipient_count; r++) {
             sim->mails[i]->recipients[r].parked = false;
             sim->mails[i]->recipients[r].in_spool = false;
+            sim->mails[i]->recipients[r].reported = sim->mails[i]->recipients[r].told;
         }
     }
     pn_assert(sim->daemon);
@@ -549,6 +596,10 @@ void sim_look(struct sim *sim)
             }
         } while (look.next[0] != '\0');
     }
+    for (size_t i = 0; i < look.strange_count; i++) {
+        sim_report_look(sim, &look.strange[i]);
+    }
+    free(look.strange);
 }
 
 /* ---- the end
@@ -572,7 +623,7 @@ static void check_fates(struct sim *sim, bool all)
             const struct sim_recipient *recipient = &mail->recipients[r];
 
             if (recipient->accepted && !mail->deleted && recipient->delivered == 0 &&
-                !recipient->parked && (all || !recipient->in_spool)) {
+                !recipient->parked && !recipient->reported && (all || !recipient->in_spool)) {
                 sim_fail(sim, "mail %zu (%s) to %s was answered 250 and is %s", mail->number,
                          mail->id, recipient->address,
                          recipient->in_spool ? "still in the spool" : "lost");

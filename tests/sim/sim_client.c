@@ -407,7 +407,11 @@ static void final(struct sim_client *client, unsigned code, struct pn_str text)
         note_id(at_hand(client), text);
     }
     mail_over(client, code == 250 ? SIM_TAKEN : SIM_TOLD_NO, code);
-    begin_mail(client);
+    if (code == 250) {
+        begin_mail(client);
+    } else {
+        say(client, AGAIN, "RSET"); /* a transaction without recipients is still open */
+    }
 }
 
 static void understand(struct sim_client *client, unsigned code, struct pn_str text)

@@ -27,7 +27,7 @@ struct session {
     struct session *prev, *next;
     enum session_state state;
     struct pn_buf input, text;
-    bool in_mail, attempted, last, after_reply_end, final, lmtp;
+    bool in_mail, from_nobody, attempted, last, after_reply_end, final, lmtp;
     uint64_t chunk_left;
     char *recipients[RECIPIENTS_MOST];
     size_t recipient_count;
@@ -209,7 +209,8 @@ static void keep(struct session *session, const bool *which)
     if (server->first_message_ms == 0) {
         server->first_message_ms = server->sim->now_ms;
     }
-    sim_check_delivered(server, session->wire, pn_buf_str(&session->text), recipients, count);
+    sim_check_delivered(server, session->wire, session->from_nobody, pn_buf_str(&session->text),
+                        recipients, count);
 }
 
 /* LMTP: a reply for each recipient (RFC 2033 4.2). */
@@ -371,6 +372,7 @@ static bool do_mail(struct session *session, struct pn_str args)
     }
     clear_mail(session);
     session->in_mail = said[0] == '2';
+    session->from_nobody = address_of(args).len == 0;
     return reply(session, SIM_MAIL, said);
 }
 

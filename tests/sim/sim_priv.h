@@ -184,8 +184,10 @@ void sim_mail_text(const struct sim_mail *mail, struct pn_buf *out);
 void sim_check_init(struct sim *sim);
 void sim_check_step(struct sim *sim);
 /* A server keeps a message; the reply to it goes, or would go, over this wire. */
-void sim_check_delivered(struct sim_server *server, struct sim_wire *wire, struct pn_str text,
-                         const struct pn_str *recipients, size_t count);
+void sim_check_delivered(struct sim_server *server, struct sim_wire *wire, bool from_nobody,
+                         struct pn_str text, const struct pn_str *recipients, size_t count);
+/* The mail that a text, or one that it returns, is; 0: none. */
+size_t sim_check_number(struct sim *sim, struct pn_str text);
 void sim_check_connected(struct sim_server *server);
 void sim_check_sessions(struct sim_server *server);
 /* The far end has heard what became of its mail. */
@@ -198,6 +200,15 @@ void sim_check_near_sessions(const struct sim_server *server);
 void sim_check_unsent(struct sim *sim, size_t octets);
 /* Before memory is dropped: which deliveries may happen again. */
 void sim_check_crash(struct sim *sim);
+
+/* ---- reports (sim_report.c) ---------------------------------------------------------------
+ */
+
+bool sim_report_is(struct pn_str text);
+/* Checks a report to this recipient, or of the spool (""), and notes whom it is about. */
+void sim_report_take(struct sim *sim, struct pn_str text, struct pn_str to);
+/* Reads a message of the spool, and takes it if it is a report. */
+void sim_report_look(struct sim *sim, const struct pn_id *id);
 
 /* ---- the world (sim_world.c) --------------------------------------------------------------
  */
@@ -271,6 +282,8 @@ struct sim {
     struct sim_mail **mails;
     size_t mail_count, mail_cap;
     uint64_t duplicates;
+    unsigned ends; /* of the daemon: after each, what was told may be told again */
+    uint64_t reports;
     unsigned etrn_replies[6];
     struct conf *conf;
     struct domains *domains;
