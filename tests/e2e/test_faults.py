@@ -11,7 +11,7 @@ import time
 import pytest
 
 from conftest import domain
-from harness import Primary, Relay, wait_for
+from harness import SANITIZED, Primary, Relay, wait_for
 from peers import DNSMASQ, Dns, PrimaryProcess
 from test_crash import Load, account
 
@@ -128,6 +128,7 @@ def test_a_slow_disk_slows_and_nothing_else(tmp_path):
         assert syncs < len(load.taken)
 
 
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer takes terabytes of address space")
 def test_out_of_memory_loses_nothing(tmp_path):
     primary = Primary()
     relay = Relay(tmp_path, options={"memory": '"1G"', "workers": "1"}, domains={"example.org": domain(primary.port)})
