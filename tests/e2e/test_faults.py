@@ -41,7 +41,7 @@ class Clock:
                 "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1"]
 
 
-@pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed")
+@pytest.mark.skipif(not FAKETIME or SANITIZED, reason="libfaketime is not installed, or a sanitizer wants to be first")
 def test_clock_steps_neither_expire_nor_delay_mail(tmp_path):
     clock = Clock(tmp_path)
     primary = Primary()
@@ -107,7 +107,7 @@ def test_a_primary_that_freezes_in_mid_dialogue(tmp_path):
     print(f"{len(load.taken)} taken, {len(subjects) - len(set(subjects))} came twice")
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+@pytest.mark.skipif(not shutil.which("strace") or SANITIZED, reason="strace is not installed, or a leak check cannot trace")
 def test_a_slow_disk_slows_and_nothing_else(tmp_path):
     primary = Primary()
     # Each fdatasync takes a quarter of a second more.
