@@ -80,7 +80,7 @@ static struct pn_str enhanced_of(struct pn_str reply, char class)
 static struct pn_str status_of(const struct mail_report *report,
                                const struct mail_report_recipient *recipient)
 {
-    struct pn_str peer, reply, code = PN_STR("");
+    struct pn_str peer, reply, code;
     bool replied = split_reply(recipient->reason, &peer, &reply);
 
     switch (report->kind) {

@@ -135,7 +135,7 @@ static void note_hosts(struct route_plan *plan)
 
 static void use_records(struct route_plan *plan, const struct route_mx *records, size_t count)
 {
-    struct route_mx sorted[RECORDS];
+    struct route_mx sorted[RECORDS] = {0};
     size_t all = sort_records(records, count, sorted);
     size_t better = count_better(plan, sorted, all);
 

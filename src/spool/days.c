@@ -381,6 +381,7 @@ static void forget_day(struct spool_days *days, uint32_t day)
 
     pthread_mutex_lock(&days->lock);
     item = find_day(days, day);
+    pn_assert(item);
     *item = days->items[--days->count];
     pn_wipe(&days->items[days->count], sizeof *item);
     pthread_mutex_unlock(&days->lock);

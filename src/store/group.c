@@ -12,7 +12,7 @@
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
 
-#define uthash_fatal(text) pn_assert(!text)
+#define uthash_fatal(text) pn_assert(!(text))
 #include <uthash.h>
 
 #include <string.h>
