@@ -17,9 +17,6 @@
 #include "postern/tls/context.h"
 
 #define LISTS_PATH_MAX 4096
-#define WARM_UP_LIMIT  200 /* answers of a domain in one night */
-#define NIGHT_SECONDS  (6 * 3600)
-#define SECONDS_OF_DAY (24 * 3600)
 
 /* ---- life ------------------------------------------------------------------------------ */
 
@@ -121,25 +118,9 @@ bool daemon_knowledge_believes(void *daemon, const struct conf_domain *domain,
     return believed;
 }
 
-/* Each domain has its second of the night (UTC), so that they do not all ask at once. */
 void daemon_knowledge_second(struct daemon *daemon)
 {
-    const struct domains *domains = daemon_domain_files_table(daemon->settings.domain_files);
-    int64_t second = net_loop_port(daemon->loop)->wall.ms / 1000 % SECONDS_OF_DAY;
-    size_t count = domains_count(domains), from, to;
-
-    if (second >= NIGHT_SECONDS) {
-        return;
-    }
-    from = count * (size_t)second / NIGHT_SECONDS;
-    to = count * ((size_t)second + 1) / NIGHT_SECONDS;
-    for (size_t i = from; i < to; i++) {
-        struct conf_domain *domain = (struct conf_domain *)(uintptr_t)domains_at(domains, i);
-
-        for (size_t w = 0; w < domain->recipients.count; w++) {
-            if (domain->recipients.words[w] == CONF_RECIPIENTS_CALL_AHEAD) {
-                verify_warm_up(daemon->verify, daemon->settings.conf, domain, WARM_UP_LIMIT);
-            }
-        }
-    }
+    verify_warm_second(daemon->verify, daemon->settings.conf,
+                       daemon_domain_files_table(daemon->settings.domain_files),
+                       net_loop_port(daemon->loop)->wall);
 }

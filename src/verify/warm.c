@@ -15,6 +15,10 @@
 #define PAUSE_MS    200
 #define SILENCE_MAX 5
 
+#define ANSWERS_MAX    200 /* of a domain in one night */
+#define NIGHT_SECONDS  (6 * 3600)
+#define SECONDS_OF_DAY (24 * 3600)
+
 struct verify_warming {
     struct verify_warming *prev, *next;
     struct verify *verify; /* NULL: ended while a page is read */
@@ -188,4 +192,34 @@ void verify_warm_up(struct verify *verify, struct conf *conf, struct conf_domain
     pn_buf_init(&warming->due, (size_t)PAGE * (1 + VERIFY_LOCAL_MAX));
     DL_APPEND(verify->warmings, warming);
     read_page(warming);
+}
+
+static bool asks_ahead(const struct conf_domain *domain)
+{
+    for (size_t w = 0; w < domain->recipients.count; w++) {
+        if (domain->recipients.words[w] == CONF_RECIPIENTS_CALL_AHEAD) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void verify_warm_second(struct verify *verify, struct conf *conf, const struct domains *domains,
+                        struct pn_wall wall)
+{
+    int64_t second = wall.ms / 1000 % SECONDS_OF_DAY;
+    size_t count = domains_count(domains), from, to;
+
+    if (second >= NIGHT_SECONDS) {
+        return;
+    }
+    from = count * (size_t)second / NIGHT_SECONDS;
+    to = count * ((size_t)second + 1) / NIGHT_SECONDS;
+    for (size_t i = from; i < to; i++) {
+        struct conf_domain *domain = (struct conf_domain *)(uintptr_t)domains_at(domains, i);
+
+        if (asks_ahead(domain)) {
+            verify_warm_up(verify, conf, domain, ANSWERS_MAX);
+        }
+    }
 }

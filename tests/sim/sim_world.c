@@ -20,14 +20,12 @@
 
 #define WALL_START INT64_C(1790000000000)
 /* The daemon verifies more often; the simulation would do little else. */
-#define CHECK_EVERY   60
-#define CLOCK_EVERY   60
-#define KEY_FILE      "/etc/postern/key"
-#define EXPIRE_EVERY  300
-#define WARM_UP_LIMIT 200
-#define NIGHT_SECONDS (6 * 3600)
-#define LISTS_PATH    "/spool/lists"
-#define DRAIN_MOST    1000000
+#define CHECK_EVERY  60
+#define CLOCK_EVERY  60
+#define KEY_FILE     "/etc/postern/key"
+#define EXPIRE_EVERY 300
+#define LISTS_PATH   "/spool/lists"
+#define DRAIN_MOST   1000000
 
 static const struct pn_endpoint own_endpoint = {.ip = {PN_IPV4, {198, 51, 100, 250}},
                                                 .port = 25};
@@ -157,29 +155,6 @@ static void on_checked(void *owner, size_t checked, size_t bad, bool wrapped)
     }
 }
 
-/* As the daemon does it: each domain has its second of the night. */
-static void warm_up(struct sim_daemon *daemon)
-{
-    const struct domains *domains = daemon->sim->domains;
-    int64_t second = daemon->main->port.wall.ms / 1000 % (24 * 3600);
-    size_t count = domains_count(domains), from, to;
-
-    if (second >= NIGHT_SECONDS) {
-        return;
-    }
-    from = count * (size_t)second / NIGHT_SECONDS;
-    to = count * ((size_t)second + 1) / NIGHT_SECONDS;
-    for (size_t i = from; i < to; i++) {
-        struct conf_domain *domain = (struct conf_domain *)(uintptr_t)domains_at(domains, i);
-
-        for (size_t w = 0; w < domain->recipients.count; w++) {
-            if (domain->recipients.words[w] == CONF_RECIPIENTS_CALL_AHEAD) {
-                verify_warm_up(daemon->verify, daemon->sim->conf, domain, WARM_UP_LIMIT);
-            }
-        }
-    }
-}
-
 static void on_second(struct pn_timer *timer)
 {
     struct sim_daemon *daemon = PN_CONTAINER(timer, struct sim_daemon, second_timer);
@@ -200,7 +175,7 @@ static void on_second(struct pn_timer *timer)
     if (second % EXPIRE_EVERY == 0 && sim->conf->trace_ms > 0) {
         state_expire(daemon->state, pn_wall_add(loop->wall, -sim->conf->trace_ms));
     }
-    warm_up(daemon);
+    verify_warm_second(daemon->verify, sim->conf, sim->domains, loop->wall);
     loop_timer_after(loop, timer, PN_SECONDS(1));
 }
 

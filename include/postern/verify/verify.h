@@ -10,6 +10,7 @@
 #define POSTERN_VERIFY_VERIFY_H
 
 #include "postern/conf/conf.h"
+#include "postern/domains/domains.h"
 #include "postern/mail/address.h"
 #include "postern/outbound/pool.h"
 #include "postern/smtp/reply.h"
@@ -93,5 +94,10 @@ void verify_learn(struct verify *verify, const struct conf_domain *domain, struc
 /* Asks again about what will soon expire: at most `limit` answers of the domain. Nightly. */
 void verify_warm_up(struct verify *verify, struct conf *conf, struct conf_domain *domain,
                     size_t limit);
+
+/* Called every second: each domain with call-ahead has its second of the night (midnight to
+ * six, UTC), so that they do not all ask at once; at most 200 answers of each. */
+void verify_warm_second(struct verify *verify, struct conf *conf, const struct domains *domains,
+                        struct pn_wall wall);
 
 #endif
