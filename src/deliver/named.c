@@ -200,17 +200,18 @@ static void see_again(struct deliver *deliver)
 
 void deliver_named_second(struct deliver *deliver)
 {
-    size_t count = HASH_COUNT(deliver->named) / ROUND_SECONDS + 1;
+    size_t all, count;
 
     if (deliver->named_again) {
         deliver->named_again = false;
         see_again(deliver);
     }
+    all = HASH_COUNT(deliver->named);
+    count = all < ROUND_SECONDS ? all : all / ROUND_SECONDS + 1;
     /* With few of them a round would be shorter than it should. */
-    if (HASH_COUNT(deliver->named) < ROUND_SECONDS && deliver->seconds % ROUND_SECONDS != 0) {
+    if (all < ROUND_SECONDS && deliver->seconds % ROUND_SECONDS != 0) {
         return;
     }
-    count = HASH_COUNT(deliver->named) < ROUND_SECONDS ? HASH_COUNT(deliver->named) : count;
     while (count-- > 0 && deliver->named_order) {
         look_at(deliver, deliver->named_order);
     }
