@@ -293,3 +293,24 @@ const char *world_records(struct world *world)
     }
     return text;
 }
+
+static void on_checked(void *owner, size_t checked, size_t bad, bool wrapped)
+{
+    struct world_checked *total = owner;
+
+    total->checked += checked;
+    total->bad += bad;
+    total->wrapped = wrapped;
+    total->calls++;
+}
+
+struct world_checked world_check_all(struct world *world, size_t piece)
+{
+    struct world_checked total = {0};
+
+    do {
+        spool_check(world->spool, &world->loop.port, piece, on_checked, &total);
+        world_run(world);
+    } while (!total.wrapped && total.calls < 50);
+    return total;
+}

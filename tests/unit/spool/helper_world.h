@@ -52,4 +52,11 @@ const char *world_counts(struct world *world, const char *queue);
 /* All kinds of records as "b1 c1 j1 m1"; empty when the store is. */
 const char *world_records(struct world *world);
 
+/* What spool_check found, in pieces, until it had wrapped around or was called 50 times. */
+struct world_checked {
+    size_t checked, bad, calls;
+    bool wrapped;
+};
+struct world_checked world_check_all(struct world *world, size_t piece);
+
 #endif

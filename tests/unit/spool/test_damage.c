@@ -420,32 +420,6 @@ static void on_counts(void *owner, int status, const struct spool_queue_count *c
     assert_true(status < 0 || counts->jobs == 2);
 }
 
-struct checked {
-    size_t checked, bad, calls;
-    bool wrapped;
-};
-
-static void on_checked(void *owner, size_t checked, size_t bad, bool wrapped)
-{
-    struct checked *total = owner;
-
-    total->checked += checked;
-    total->bad += bad;
-    total->wrapped = wrapped;
-    total->calls++;
-}
-
-static struct checked check_all(struct world *world, size_t piece)
-{
-    struct checked total = {0};
-
-    do {
-        spool_check(world->spool, &world->loop.port, piece, on_checked, &total);
-        world_run(world);
-    } while (!total.wrapped && total.calls < 50);
-    return total;
-}
-
 /* Keys that nobody has written stand between those that somebody has. */
 static void test_keys_that_are_none(void **state)
 {
@@ -472,7 +446,7 @@ static void test_keys_that_are_none(void **state)
     spool_list(world->spool, &world->loop.port, &parked, PN_STR(""), 10, on_rows, out);
     world_run(world);
     assert_int_equal(out[1], 0);
-    assert_int_equal(check_all(world, 10).checked, 2);
+    assert_int_equal(world_check_all(world, 10).checked, 2);
     assert_int_equal(world_load(world, 2, "q", 5, 10), 0);
     world_settle(world, 2, "q", 5, NULL, 0, NULL);
     assert_int_equal(world_load(world, 2, "q", 5, 10), PN_ENOENT);
@@ -526,7 +500,7 @@ static void test_a_check_goes_on_behind_damage(void **state)
     for (size_t i = 0; i < PN_COUNT(rows) * 3; i++) {
         struct world *world = world_new(false);
         size_t row = i / 3;
-        struct checked total;
+        struct world_checked total;
 
         for (unsigned n = 1; n < 8; n++) {
             world_store(world, n, n * CHUNK / 2, ONE, 5);
@@ -540,7 +514,7 @@ static void test_a_check_goes_on_behind_damage(void **state)
         } else {
             rot(world, rows[row].kind, 4, 0);
         }
-        total = check_all(world, 1 + i % 3 * 3);
+        total = world_check_all(world, 1 + i % 3 * 3);
         print_message("%s, %zu at a time\n", rows[row].name, 1 + i % 3 * 3);
         assert_true(total.wrapped);
         assert_int_equal(total.checked, rows[row].checked);
@@ -561,7 +535,7 @@ static void test_a_check_before_a_bad_block(void **state)
     }
     rot(world, SPOOL_KEY_MESSAGE, 4, 0);
     for (int round = 0; round < 2; round++) {
-        struct checked total = check_all(world, 2);
+        struct world_checked total = world_check_all(world, 2);
 
         assert_true(total.wrapped);
         assert_int_equal(total.checked, 3);

@@ -761,50 +761,26 @@ static void test_readiness(void **state)
     assert_string_equal(status.trouble, "");
 }
 
-struct checked {
-    size_t checked, bad, calls;
-    bool wrapped;
-};
-
-static void on_checked(void *owner, size_t checked, size_t bad, bool wrapped)
-{
-    struct checked *total = owner;
-
-    total->checked += checked;
-    total->bad += bad;
-    total->wrapped = wrapped;
-    total->calls++;
-}
-
-static struct checked check_all(struct world *world, size_t piece)
-{
-    struct checked total = {0};
-
-    do {
-        spool_check(world->spool, &world->loop.port, piece, on_checked, &total);
-        world_run(world);
-    } while (!total.wrapped);
-    return total;
-}
-
 static void test_checks_everything(void **state)
 {
     struct world *world = *state;
     struct pn_id id = world_id(3);
     struct spool_key key;
-    struct checked total;
+    struct world_checked total;
 
     for (unsigned i = 0; i < 7; i++) {
         world_store(world, i, i * CHUNK / 2, ONE, 5);
     }
     for (size_t piece = 1; piece < 9; piece++) {
-        total = check_all(world, piece);
+        total = world_check_all(world, piece);
+        assert_true(total.wrapped);
         assert_int_equal(total.checked, 7);
         assert_int_equal(total.bad, 0);
     }
     spool_key_of_body(&key, &id, 1);
     spoil(world, &key);
-    total = check_all(world, 2);
+    total = world_check_all(world, 2);
+    assert_true(total.wrapped);
     assert_int_equal(total.checked, 7);
     assert_int_equal(total.bad, 1);
     assert_int_equal(world->logged[PN_EV_SPOOL_CORRUPT], 1);
