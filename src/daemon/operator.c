@@ -153,8 +153,10 @@ static void *repair(void *arg)
 {
     static const struct store_events quiet = {
         .on_heal = ignore_heal, .on_batch = ignore_batch, .on_state = ignore_state};
-    static const struct store_options options = {
-        .write_buffer_octets = 4u << 20, .cache_octets = 4u << 20, .max_open_files = 100};
+    const struct store_options options = {.write_buffer_octets = 4u << 20,
+                                          .cache_octets = 4u << 20,
+                                          .max_open_files = 100,
+                                          .apart = SPOOL_APART};
     struct salvage *salvage = arg;
 
     if (store_leveldb_repair(salvage->from, salvage->to, &salvage->err) == 0) {

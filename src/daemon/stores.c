@@ -37,6 +37,7 @@ int daemon_stores_open(struct daemon *daemon, struct pn_err *err)
         .max_open_files = (int)conf->open_files,
         .ballast = true,
         .sync = true,
+        .apart = SPOOL_APART,
     };
     struct store_options learned = {
         .write_buffer_octets = 4u << 20,

@@ -16,8 +16,15 @@ struct store_group {
     leveldb_writebatch_t *batch;
     struct store_change *changes; /* by key */
     struct pn_arena arena;
-    size_t octets; /* keys and values put so far */
-    int rc;        /* of the first get that failed */
+    struct store_apart {
+        struct store_change **puts; /* in the order they came; may be deleted since */
+        size_t put_count, put_cap;
+        struct store_pointer *ended; /* what keys had that are deleted */
+        size_t ended_count, ended_cap;
+    } apart;
+    size_t octets;  /* keys and values put so far */
+    unsigned syncs; /* that the commit has cost */
+    int rc;         /* of the first get that failed */
     struct pn_err err;
 };
 

@@ -7,9 +7,9 @@
  * opened again.
  *
  * Two traps of LevelDB 1.23 are stepped around here. A directory that has tables but no
- * CURRENT file counts as new: LevelDB would make an empty database and delete the tables,
- * so such a directory is called corrupt before LevelDB sees it. And reuse_logs, which has
- * corrupted logs, is off by default and has no switch in the C interface.
+ * CURRENT file counts as new: LevelDB would make an empty database and delete the tables
+ * (and we the value files), so such a directory is called corrupt before LevelDB sees it. And
+ * reuse_logs, which has corrupted logs, is off by default and has no switch in the C interface.
  */
 #include "handle_priv.h"
 
@@ -137,7 +137,7 @@ static bool is_data_file(const char *name)
     struct pn_str s = pn_str_z(name);
 
     return pn_str_ends(s, PN_STR(".ldb")) || pn_str_ends(s, PN_STR(".sst")) ||
-           pn_str_ends(s, PN_STR(".log"));
+           pn_str_ends(s, PN_STR(".log")) || pn_str_ends(s, PN_STR(STORE_VALUES_SUFFIX));
 }
 
 /* True when there are tables or logs, but no CURRENT file that names them. */
@@ -210,12 +210,20 @@ int store_handle_open(struct store_handle *handle, bool lenient, struct pn_err *
     if (!handle->db) {
         rc = store_error_set(err, "open", handle->path, text);
         leveldb_free(text);
+    } else if (handle->options.apart.len > 0) {
+        handle->values =
+            store_values_open(handle->path, &handle->options, handle->db, lenient, err);
+        if (!handle->values) {
+            store_handle_close(handle);
+            rc = err->code;
+        }
     }
     return rc;
 }
 
 void store_handle_close(struct store_handle *handle)
 {
+    store_values_close(&handle->values);
     if (handle->db) {
         leveldb_close(handle->db);
         handle->db = NULL;

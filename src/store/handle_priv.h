@@ -4,7 +4,7 @@
 #ifndef POSTERN_STORE_HANDLE_PRIV_H
 #define POSTERN_STORE_HANDLE_PRIV_H
 
-#include "postern/store/leveldb.h"
+#include "values_priv.h"
 
 #include <leveldb/c.h>
 
@@ -18,6 +18,7 @@ struct store_handle {
     leveldb_readoptions_t *get_options;
     leveldb_readoptions_t *scan_options;
     leveldb_writeoptions_t *write_options;
+    struct store_values *values; /* of `apart` keys; NULL when closed, or there are none */
     int lock_fd;
     bool lenient; /* opened without checksums, because with them it would not open */
 };

@@ -196,7 +196,7 @@ static int commit(struct store_leveldb *store, struct pn_err *err)
     int rc = store_group_commit(&store->group, err);
 
     if (rc == 0) {
-        atomic_fetch_add(&store->syncs, 1);
+        atomic_fetch_add(&store->syncs, store->group.syncs);
         atomic_fetch_add(&store->written, store->group.octets);
     }
     tell_batch(store, rc == 0);
@@ -211,6 +211,16 @@ static void answer_applied(struct store_leveldb *store)
     store_writes_answer(&store->applied);
 }
 
+/* Something that lies in a value file has ended: the reader's thread may have to look. */
+static void wake_upkeep(struct store_leveldb *store)
+{
+    if (store_values_wants_upkeep(store->handle.values)) {
+        pthread_mutex_lock(&store->lock);
+        pthread_cond_signal(&store->for_reader);
+        pthread_mutex_unlock(&store->lock);
+    }
+}
+
 static void write_group(struct store_leveldb *store)
 {
     struct pn_err err;
@@ -219,6 +229,7 @@ static void write_group(struct store_leveldb *store)
     apply_taken(store);
     if (commit(store, &err) == 0) {
         answer_applied(store);
+        wake_upkeep(store);
     } else {
         store_leveldb_fail(store, &err);
     }
@@ -367,6 +378,7 @@ static bool recover(struct store_leveldb *store)
     pthread_mutex_lock(&store->lock);
     atomic_store(&store->failed, false);
     atomic_store(&store->state, STORE_OPEN);
+    pthread_cond_signal(&store->for_reader); /* the value files of the new handle */
     pthread_mutex_unlock(&store->lock);
     set_state(store, STORE_OPEN, NULL);
     answer_applied(store);

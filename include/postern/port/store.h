@@ -126,7 +126,7 @@ struct store_ops {
     void (*write)(struct store *store, struct store_write *write);
     void (*read)(struct store *store, struct store_read *read);
     enum store_state (*state)(const struct store *store); /* any thread */
-    uint64_t (*syncs)(const struct store *store);         /* batches written since start */
+    uint64_t (*syncs)(const struct store *store);         /* since start */
     uint64_t (*written)(const struct store *store);       /* octets of keys and values */
 };
 struct store {

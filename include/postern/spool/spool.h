@@ -22,7 +22,8 @@
 #include "postern/queue/job.h"
 
 #define SPOOL_CHUNK_OCTETS (256u << 10)
-#define SPOOL_REPLY_MAX    1024 /* octets of a stored reply */
+#define SPOOL_REPLY_MAX    1024        /* octets of a stored reply */
+#define SPOOL_APART        PN_STR("b") /* for the store: keys whose values may lie apart */
 
 struct spool;
 

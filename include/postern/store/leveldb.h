@@ -6,6 +6,13 @@
  * and on_state is told each time what happened. A lock file keeps a second process out.
  * A ballast file of two write buffers lies beside the store; it is given up when a reopen
  * needs the space, and made again when there is room.
+ *
+ * The values of `apart` keys lie in files of their own (src/store/values.c says why), but for
+ * those of small batches, which are not worth a second sync. Such a key is written once and
+ * then deleted, is 64 octets long at most, and its value
+ *   - does not begin with the octet 0xa7;
+ *   - is not copied: it stays until the write's on_done;
+ *   - has its own checksum, which its reader verifies.
  */
 #ifndef POSTERN_STORE_LEVELDB_H
 #define POSTERN_STORE_LEVELDB_H
@@ -18,7 +25,8 @@ struct store_options {
     size_t cache_octets;
     int max_open_files;
     bool ballast;
-    bool sync; /* false for the state store, which can be learned again */
+    bool sync;           /* false for the state store, which can be learned again */
+    struct pn_str apart; /* what such keys begin with; borrowed. Empty: there are none */
 };
 
 /* NULL and err when the directory cannot be used at all (missing, locked, no permission). */

@@ -59,7 +59,8 @@ static void start(struct process *process, const char *path)
     const struct store_options options = {.write_buffer_octets = 256u << 10,
                                           .cache_octets = 1u << 20,
                                           .max_open_files = 100,
-                                          .sync = true};
+                                          .sync = true,
+                                          .apart = SPOOL_APART};
     struct spool_options spool_options = {.files = &process->files.port,
                                           .crypto = fake_crypto(),
                                           .path = path,

@@ -1,8 +1,7 @@
 /* What store/leveldb promises: group commit, order, the overlay, failures, the open ladder. */
-#include "helper_loop.h"
+#include "helper_store.h"
 
 #include "postern/base/mem.h"
-#include "postern/store/leveldb.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,257 +18,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TAGS 64
-
-struct fixture {
-    char directory[512];
-    char path[600];
-    struct test_loop loop;
-    struct store *store;
-    struct store_events events;
-    /* On the writer's thread; read by the test after an answer that came behind it. */
-    size_t batches, lost_batches, reopened, opened;
-    char reason[PN_ERR_TEXT_MAX];
-    struct store_tag tags[TAGS];
-    size_t tag_count;
-    size_t heals;
-    sem_t healed;
-};
-
-static void on_heal(void *owner, struct store_batch *batch, const struct store_tag *tags,
-                    size_t count)
-{
-    struct fixture *fixture = owner;
-
-    for (size_t i = 0; i < count && i < TAGS; i++) {
-        fixture->tags[i] = tags[i];
-        store_batch_del(batch, (struct pn_str){(const char *)tags[i].octets, 1});
-    }
-    fixture->tag_count = count;
-    fixture->heals++;
-}
-
-static void on_batch(void *owner, bool durable)
-{
-    struct fixture *fixture = owner;
-
-    if (durable) {
-        fixture->batches++;
-    } else {
-        fixture->lost_batches++;
-    }
-}
-
-static void on_state(void *owner, enum store_state state, const struct pn_err *err)
-{
-    struct fixture *fixture = owner;
-
-    if (state == STORE_OPEN) {
-        fixture->opened++;
-        sem_post(&fixture->healed);
-    } else if (state == STORE_REOPENING) {
-        fixture->reopened++;
-        memcpy(fixture->reason, err->text, sizeof fixture->reason);
-    }
-}
-
-static const struct store_options options = {.write_buffer_octets = 1u << 20,
-                                             .cache_octets = 1u << 20,
-                                             .max_open_files = 100,
-                                             .ballast = true,
-                                             .sync = true};
-
-static void open_store(struct fixture *fixture)
-{
-    struct pn_err err;
-
-    fixture->store = store_leveldb_new(fixture->path, &options, &fixture->events, &err);
-    if (!fixture->store) {
-        fail_msg("%s", err.text);
-    }
-}
-
-static int set_up(void **state)
-{
-    struct fixture *fixture = PN_NEW(struct fixture);
-
-    test_directory_make(fixture->directory);
-    (void)snprintf(fixture->path, sizeof fixture->path, "%s/store", fixture->directory);
-    test_loop_init(&fixture->loop);
-    sem_init(&fixture->healed, 0, 0);
-    fixture->events = (struct store_events){fixture, on_heal, on_batch, on_state};
-    open_store(fixture);
-    *state = fixture;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-
-    store_leveldb_free(&fixture->store);
-    test_loop_fini(&fixture->loop);
-    sem_destroy(&fixture->healed);
-    test_directory_remove(fixture->directory);
-    free(fixture);
-    return 0;
-}
-
-/* A write that puts, or deletes, or adds to a number under a key. */
-struct change {
-    struct store_write write;
-    enum { PUT, DEL, ADD, WAIT } what;
-    struct pn_str key;
-    struct pn_str value;
-    sem_t *inside, *go; /* WAIT: says that the writer is here, and holds it */
-    size_t *done;
-    unsigned *order; /* counts answers */
-    unsigned place;
-    unsigned applied;
-    int status;
-};
-
-static void apply_change(struct store_write *write, struct store_batch *batch)
-{
-    struct change *change = PN_CONTAINER(write, struct change, write);
-    struct pn_buf old;
-    char digit = '0';
-
-    change->applied++;
-    switch (change->what) {
-    case PUT:
-        store_batch_put(batch, change->key, change->value);
-        break;
-    case DEL:
-        store_batch_del(batch, change->key);
-        break;
-    case ADD:
-        pn_buf_init(&old, STORE_VALUE_MAX);
-        if (store_batch_get(batch, change->key, &old)) {
-            digit = pn_buf_str(&old).ptr[0];
-        }
-        digit++;
-        store_batch_put(batch, change->key, (struct pn_str){&digit, 1});
-        pn_buf_fini(&old);
-        break;
-    case WAIT:
-        if (change->applied == 1) {
-            sem_post(change->inside);
-            sem_wait(change->go);
-        }
-        break;
-    }
-}
-
-static void on_changed(struct store_write *write)
-{
-    struct change *change = PN_CONTAINER(write, struct change, write);
-
-    change->status = write->status;
-    change->place = change->order ? ++*change->order : 0;
-    ++*change->done;
-}
-
-static void submit(struct fixture *fixture, struct change *change, size_t *done)
-{
-    change->write.apply = apply_change;
-    change->write.on_done = on_changed;
-    change->write.loop = &fixture->loop.port;
-    change->done = done;
-    change->status = 1;
-    store_submit(fixture->store, &change->write);
-}
-
-static int put(struct fixture *fixture, const char *key, const char *value)
-{
-    struct change change = {.what = PUT, .key = pn_str_z(key), .value = pn_str_z(value)};
-    size_t done = 0;
-
-    submit(fixture, &change, &done);
-    test_loop_wait(&fixture->loop, &done, 1);
-    return change.status;
-}
-
-struct look {
-    struct store_read read;
-    struct pn_str key;
-    struct pn_buf found;
-    bool exists;
-    size_t done;
-};
-
-static void run_look(struct store_read *read, struct store_view *view)
-{
-    struct look *look = PN_CONTAINER(read, struct look, read);
-
-    look->exists = store_view_get(view, look->key, &look->found);
-}
-
-static void on_looked(struct store_read *read)
-{
-    PN_CONTAINER(read, struct look, read)->done++;
-}
-
-static int find(struct fixture *fixture, const char *key, struct pn_buf *out)
-{
-    struct look look = {.key = pn_str_z(key)};
-
-    look.read =
-        (struct store_read){.run = run_look, .on_done = on_looked, .loop = &fixture->loop.port};
-    pn_buf_init(&look.found, STORE_VALUE_MAX);
-    store_ask(fixture->store, &look.read);
-    test_loop_wait(&fixture->loop, &look.done, 1);
-    *out = look.found;
-    return look.read.status < 0 ? look.read.status : look.exists;
-}
-
-static void expect(struct fixture *fixture, const char *key, const char *value)
-{
-    struct pn_buf found;
-    int rc = find(fixture, key, &found);
-
-    assert_int_equal(rc, value ? 1 : 0);
-    if (value) {
-        assert_true(pn_str_eq(pn_buf_str(&found), pn_str_z(value)));
-    }
-    pn_buf_fini(&found);
-}
-
-/* Holds the writer inside an apply, so that what is submitted meanwhile gathers. */
-struct gate {
-    struct change change;
-    sem_t inside, go;
-    size_t done;
-};
-
-static void close_gate(struct fixture *fixture, struct gate *gate)
-{
-    *gate = (struct gate){.change = {.what = WAIT}};
-    sem_init(&gate->inside, 0, 0);
-    sem_init(&gate->go, 0, 0);
-    gate->change.inside = &gate->inside;
-    gate->change.go = &gate->go;
-    submit(fixture, &gate->change, &gate->done);
-    sem_wait(&gate->inside);
-}
-
-static void open_gate(struct gate *gate)
-{
-    sem_post(&gate->go);
-}
-
 static void test_writes_and_reads(void **state)
 {
     struct fixture *fixture = *state;
 
-    assert_int_equal(put(fixture, "a", "1"), 0);
-    assert_int_equal(put(fixture, "b", ""), 0);
-    expect(fixture, "a", "1");
-    expect(fixture, "b", "");
-    expect(fixture, "c", NULL);
+    assert_int_equal(fixture_put(fixture, "a", "1"), 0);
+    assert_int_equal(fixture_put(fixture, "b", ""), 0);
+    fixture_expect(fixture, "a", "1");
+    fixture_expect(fixture, "b", "");
+    fixture_expect(fixture, "c", NULL);
     store_leveldb_free(&fixture->store);
-    open_store(fixture);
-    expect(fixture, "a", "1");
+    fixture_open(fixture);
+    fixture_expect(fixture, "a", "1");
     assert_int_equal(fixture->opened, 2);
     assert_int_equal(fixture->reopened, 0);
 }
@@ -284,14 +44,14 @@ static void test_one_sync_for_all_that_gathered(void **state)
     struct gate gate;
     uint64_t before;
 
-    close_gate(fixture, &gate);
+    gate_close(fixture, &gate);
     before = fixture->store->ops->syncs(fixture->store);
     for (size_t i = 0; i < COUNT; i++) {
         changes[i] = (struct change){
             .what = PUT, .key = PN_STR("k"), .value = PN_STR("v"), .order = &order};
-        submit(fixture, &changes[i], &done);
+        fixture_submit(fixture, &changes[i], &done);
     }
-    open_gate(&gate);
+    gate_open(&gate);
     test_loop_wait(&fixture->loop, &done, COUNT);
     assert_int_equal(fixture->store->ops->syncs(fixture->store) - before, 2);
     assert_int_equal(fixture->batches, 2);
@@ -311,12 +71,12 @@ static void test_a_batch_has_a_limit(void **state)
     size_t done = 0;
     struct gate gate;
 
-    close_gate(fixture, &gate);
+    gate_close(fixture, &gate);
     for (size_t i = 0; i < COUNT; i++) {
         changes[i] = (struct change){.what = PUT, .key = PN_STR("k"), .value = PN_STR("v")};
-        submit(fixture, &changes[i], &done);
+        fixture_submit(fixture, &changes[i], &done);
     }
-    open_gate(&gate);
+    gate_open(&gate);
     test_loop_wait(&fixture->loop, &done, COUNT);
     assert_int_equal(fixture->batches, 3);
     free(changes);
@@ -337,17 +97,17 @@ static void test_a_batch_sees_its_own_changes(void **state)
     struct gate gate;
     size_t done = 0;
 
-    assert_int_equal(put(fixture, "n", "5"), 0);
-    assert_int_equal(put(fixture, "o", "5"), 0);
-    close_gate(fixture, &gate);
+    assert_int_equal(fixture_put(fixture, "n", "5"), 0);
+    assert_int_equal(fixture_put(fixture, "o", "5"), 0);
+    gate_close(fixture, &gate);
     for (size_t i = 0; i < PN_COUNT(changes); i++) {
-        submit(fixture, &changes[i], &done);
+        fixture_submit(fixture, &changes[i], &done);
     }
-    open_gate(&gate);
+    gate_open(&gate);
     test_loop_wait(&fixture->loop, &done, PN_COUNT(changes));
-    expect(fixture, "n", "7");
-    expect(fixture, "m", "1");
-    expect(fixture, "o", NULL);
+    fixture_expect(fixture, "n", "7");
+    fixture_expect(fixture, "m", "1");
+    fixture_expect(fixture, "o", NULL);
 }
 
 static void test_lazy_writes_share_a_sync(void **state)
@@ -358,11 +118,11 @@ static void test_lazy_writes_share_a_sync(void **state)
     struct change eager = {.what = PUT, .key = PN_STR("e")};
     size_t done = 0;
 
-    submit(fixture, &lazy[0], &done);
-    submit(fixture, &eager, &done);
+    fixture_submit(fixture, &lazy[0], &done);
+    fixture_submit(fixture, &eager, &done);
     test_loop_wait(&fixture->loop, &done, 2);
     assert_int_equal(fixture->batches, 1);
-    submit(fixture, &lazy[1], &done); /* alone it waits its time, and is written */
+    fixture_submit(fixture, &lazy[1], &done); /* alone it waits its time, and is written */
     test_loop_wait(&fixture->loop, &done, 3);
     assert_int_equal(fixture->batches, 2);
 }
@@ -376,12 +136,12 @@ static void test_an_end_writes_what_is_lazy(void **state)
                           .write = {.lazy = true, .must = true}};
     size_t done = 0;
 
-    submit(fixture, &lazy, &done);
+    fixture_submit(fixture, &lazy, &done);
     store_leveldb_free(&fixture->store);
     test_loop_wait(&fixture->loop, &done, 1);
     assert_int_equal(lazy.status, 0);
-    open_store(fixture);
-    expect(fixture, "l", "1");
+    fixture_open(fixture);
+    fixture_expect(fixture, "l", "1");
 }
 
 struct walk {
@@ -419,9 +179,9 @@ static void test_walks_in_order(void **state)
 
     walk.read.loop = &fixture->loop.port;
     pn_buf_init(&walk.keys, 100);
-    assert_int_equal(put(fixture, "d", ""), 0);
-    assert_int_equal(put(fixture, "a", ""), 0);
-    assert_int_equal(put(fixture, "c", ""), 0);
+    assert_int_equal(fixture_put(fixture, "d", ""), 0);
+    assert_int_equal(fixture_put(fixture, "a", ""), 0);
+    assert_int_equal(fixture_put(fixture, "c", ""), 0);
     store_ask(fixture->store, &walk.read);
     test_loop_wait(&fixture->loop, &walk.done, 1);
     assert_int_equal(walk.read.status, 0);
@@ -439,40 +199,16 @@ static void test_requests_of_an_ended_loop_are_dropped(void **state)
 
     test_loop_init(&gone);
     test_loop_end(&gone);
-    change.write.apply = apply_change;
-    change.write.on_done = on_changed;
     change.write.loop = &gone.port;
-    change.done = &never;
-    store_submit(fixture->store, &change.write);
-    submit(fixture, &behind, &done);
+    fixture_submit(fixture, &change, &never);
+    fixture_submit(fixture, &behind, &done);
     test_loop_wait(&fixture->loop, &done, 1);
     assert_int_equal(never, 0);
-    expect(fixture, "g", "1");
+    fixture_expect(fixture, "g", "1");
     test_loop_fini(&gone);
 }
 
-/* ---- failures: a limit on the size of files makes every append and every open fail ------- */
-
-static void break_disk(void)
-{
-    struct rlimit limit = {1, RLIM_INFINITY};
-
-    signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
-static void mend_disk(void)
-{
-    struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
-
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
-static void await(sem_t *semaphore)
-{
-    while (sem_wait(semaphore) < 0) {
-    }
-}
+/* ---- failures ---------------------------------------------------------------------------- */
 
 static void test_life_after_a_failed_write(void **state)
 {
@@ -486,32 +222,32 @@ static void test_life_after_a_failed_write(void **state)
     struct gate gate;
     struct pn_buf none;
 
-    await(&fixture->healed); /* the one from opening */
-    assert_int_equal(put(fixture, "x", "0"), 0);
-    close_gate(fixture, &gate);
+    fixture_await(&fixture->healed); /* the one from opening */
+    assert_int_equal(fixture_put(fixture, "x", "0"), 0);
+    gate_close(fixture, &gate);
     memcpy(lost.write.tag.octets, "x23456789abcdef0", STORE_TAG_OCTETS);
     gate.change.write.must = true;
-    submit(fixture, &lost, &done);
-    submit(fixture, &must[0], &musts);
+    fixture_submit(fixture, &lost, &done);
+    fixture_submit(fixture, &must[0], &musts);
     break_disk();
-    open_gate(&gate);
+    gate_open(&gate);
     test_loop_wait(&fixture->loop, &done, 1);
     assert_int_equal(lost.status, PN_EIO);
     assert_int_equal(store_get_state(fixture->store), STORE_REOPENING);
 
     /* While it is failed, what may fail does so at once; what may not waits. */
-    submit(fixture, &must[1], &musts);
-    submit(fixture, &late, &done);
+    fixture_submit(fixture, &must[1], &musts);
+    fixture_submit(fixture, &late, &done);
     test_loop_wait(&fixture->loop, &done, 2);
     assert_int_equal(late.status, PN_EIO);
     assert_int_equal(late.applied, 0);
-    assert_int_equal(find(fixture, "x", &none), PN_EIO);
+    assert_int_equal(fixture_find(fixture, "x", &none), PN_EIO);
     pn_buf_fini(&none);
     assert_int_equal(musts, 0);
 
     mend_disk();
     test_loop_wait(&fixture->loop, &musts, 2);
-    await(&fixture->healed);
+    fixture_await(&fixture->healed);
     assert_int_equal(must[0].status, 0);
     assert_int_equal(must[1].status, 0);
     assert_int_equal(fixture->tag_count, 1);
@@ -520,13 +256,13 @@ static void test_life_after_a_failed_write(void **state)
     assert_true(fixture->lost_batches >= 1);
     assert_non_null(strstr(fixture->reason, "cannot write to the store"));
     assert_int_equal(store_get_state(fixture->store), STORE_OPEN);
-    expect(fixture, "n", "2");  /* each once, although they were applied again */
-    expect(fixture, "x", NULL); /* healed */
-    assert_int_equal(put(fixture, "z", "1"), 0);
+    fixture_expect(fixture, "n", "2");  /* each once, although they were applied again */
+    fixture_expect(fixture, "x", NULL); /* healed */
+    assert_int_equal(fixture_put(fixture, "z", "1"), 0);
     store_leveldb_free(&fixture->store);
-    open_store(fixture);
-    expect(fixture, "n", "2");
-    expect(fixture, "z", "1");
+    fixture_open(fixture);
+    fixture_expect(fixture, "n", "2");
+    fixture_expect(fixture, "z", "1");
 }
 
 /* Many failures, each with one answered write, one that must be, and a mended disk. */
@@ -534,20 +270,20 @@ static void test_fails_again_and_again(void **state)
 {
     struct fixture *fixture = *state;
 
-    await(&fixture->healed);
+    fixture_await(&fixture->healed);
     for (int round = 0; round < 5; round++) {
         struct change must = {.what = ADD, .key = PN_STR("n"), .write = {.must = true}};
         size_t done = 0;
 
-        assert_int_equal(put(fixture, "x", "0"), 0);
+        assert_int_equal(fixture_put(fixture, "x", "0"), 0);
         break_disk();
-        assert_int_equal(put(fixture, "y", "0"), PN_EIO);
-        submit(fixture, &must, &done);
+        assert_int_equal(fixture_put(fixture, "y", "0"), PN_EIO);
+        fixture_submit(fixture, &must, &done);
         mend_disk();
         test_loop_wait(&fixture->loop, &done, 1);
-        await(&fixture->healed);
+        fixture_await(&fixture->healed);
     }
-    expect(fixture, "n", "5");
+    fixture_expect(fixture, "n", "5");
     assert_int_equal(fixture->heals, 5);
 }
 
@@ -557,17 +293,17 @@ static void test_an_end_while_failed_gives_up(void **state)
     struct change must = {.what = PUT, .key = PN_STR("m"), .write = {.must = true}};
     size_t done = 0;
 
-    assert_int_equal(put(fixture, "x", "1"), 0);
+    assert_int_equal(fixture_put(fixture, "x", "1"), 0);
     break_disk();
-    assert_int_equal(put(fixture, "y", "1"), PN_EIO);
-    submit(fixture, &must, &done);
+    assert_int_equal(fixture_put(fixture, "y", "1"), PN_EIO);
+    fixture_submit(fixture, &must, &done);
     store_leveldb_free(&fixture->store);
     mend_disk();
     test_loop_wait(&fixture->loop, &done, 1);
     assert_int_equal(must.status, PN_EIO);
-    open_store(fixture);
-    expect(fixture, "x", "1");
-    expect(fixture, "y", NULL);
+    fixture_open(fixture);
+    fixture_expect(fixture, "x", "1");
+    fixture_expect(fixture, "y", NULL);
 }
 
 /* A write without a loop is answered on the writer's thread, also while it is failed. */
@@ -594,12 +330,12 @@ static void test_writes_without_a_loop(void **state)
 
     sem_init(&homeless.answered, 0, 0);
     store_submit(fixture->store, &homeless.write);
-    await(&homeless.answered);
+    fixture_await(&homeless.answered);
     assert_int_equal(homeless.write.status, 0);
     break_disk();
-    assert_int_equal(put(fixture, "y", "1"), PN_EIO);
+    assert_int_equal(fixture_put(fixture, "y", "1"), PN_EIO);
     store_submit(fixture->store, &homeless.write);
-    await(&homeless.answered);
+    fixture_await(&homeless.answered);
     assert_int_equal(homeless.write.status, PN_EIO);
     mend_disk();
     sem_destroy(&homeless.answered);
@@ -612,7 +348,7 @@ static void test_keeps_a_second_one_out(void **state)
     struct fixture *fixture = *state;
     struct pn_err err;
 
-    assert_null(store_leveldb_new(fixture->path, &options, &fixture->events, &err));
+    assert_null(store_leveldb_new(fixture->path, &fixture->options, &fixture->events, &err));
     assert_int_equal(err.code, PN_EEXIST);
     assert_non_null(strstr(err.text, "another posternd uses this spool"));
 }
@@ -622,8 +358,8 @@ static void test_names_a_missing_directory(void **state)
     struct fixture *fixture = *state;
     struct pn_err err;
 
-    assert_null(
-        store_leveldb_new("/nonexistent/spool/store", &options, &fixture->events, &err));
+    assert_null(store_leveldb_new("/nonexistent/spool/store", &fixture->options,
+                                  &fixture->events, &err));
     assert_int_equal(err.code, PN_ENOENT);
     assert_non_null(strstr(err.text, "/nonexistent/spool/store"));
 }
@@ -648,9 +384,9 @@ static void expect_moved_aside(struct fixture *fixture, int n)
     (void)snprintf(path, sizeof path, "%s.broken-%d", fixture->path, n);
     assert_int_equal(stat(path, &info), 0);
     assert_non_null(strstr(fixture->reason, path));
-    expect(fixture, "a", NULL);
-    assert_int_equal(put(fixture, "a", "2"), 0);
-    expect(fixture, "a", "2");
+    fixture_expect(fixture, "a", NULL);
+    assert_int_equal(fixture_put(fixture, "a", "2"), 0);
+    fixture_expect(fixture, "a", "2");
 }
 
 static void test_moves_a_broken_store_aside(void **state)
@@ -658,17 +394,17 @@ static void test_moves_a_broken_store_aside(void **state)
     struct fixture *fixture = *state;
     char path[700];
 
-    assert_int_equal(put(fixture, "a", "1"), 0);
+    assert_int_equal(fixture_put(fixture, "a", "1"), 0);
     store_leveldb_free(&fixture->store);
     write_file(fixture, "CURRENT", "");
-    open_store(fixture);
+    fixture_open(fixture);
     expect_moved_aside(fixture, 1);
 
     /* Without CURRENT LevelDB would count the directory as new, and delete the tables. */
     store_leveldb_free(&fixture->store);
     (void)snprintf(path, sizeof path, "%s/CURRENT", fixture->path);
     assert_int_equal(unlink(path), 0);
-    open_store(fixture);
+    fixture_open(fixture);
     expect_moved_aside(fixture, 2);
 }
 
@@ -678,10 +414,10 @@ static void test_repairs_a_copy(void **state)
     char broken[700], repaired[700];
     struct pn_err err;
 
-    assert_int_equal(put(fixture, "a", "1"), 0);
+    assert_int_equal(fixture_put(fixture, "a", "1"), 0);
     store_leveldb_free(&fixture->store);
     write_file(fixture, "CURRENT", "");
-    open_store(fixture);
+    fixture_open(fixture);
     store_leveldb_free(&fixture->store);
     (void)snprintf(broken, sizeof broken, "%s.broken-1", fixture->path);
     (void)snprintf(repaired, sizeof repaired, "%s.repaired", fixture->path);
@@ -689,8 +425,8 @@ static void test_repairs_a_copy(void **state)
     assert_int_equal(store_leveldb_repair(broken, repaired, &err), PN_EEXIST);
     (void)snprintf(fixture->path, sizeof fixture->path, "%s/store.repaired",
                    fixture->directory);
-    open_store(fixture);
-    expect(fixture, "a", "1");
+    fixture_open(fixture);
+    fixture_expect(fixture, "a", "1");
 }
 
 /* A rotten block fails the reads that need it, and nothing else. */
@@ -701,45 +437,59 @@ static void test_a_rotten_block_fails_its_own_reads(void **state)
     char name[700];
     int fd;
 
-    assert_int_equal(put(fixture, "a", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), 0);
+    assert_int_equal(fixture_put(fixture, "a", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+                     0);
     store_leveldb_free(&fixture->store);
-    open_store(fixture); /* the log becomes the table 000005.ldb */
+    fixture_open(fixture); /* the log becomes the table 000005.ldb */
     store_leveldb_free(&fixture->store);
     (void)snprintf(name, sizeof name, "%s/000005.ldb", fixture->path);
     fd = open(name, O_RDWR);
     assert_true(fd >= 0);
     assert_int_equal(pwrite(fd, "!!!!", 4, 8), 4);
     close(fd);
-    open_store(fixture);
-    assert_int_equal(find(fixture, "a", &found), PN_ECORRUPT);
+    fixture_open(fixture);
+    assert_int_equal(fixture_find(fixture, "a", &found), PN_ECORRUPT);
     pn_buf_fini(&found);
-    assert_int_equal(put(fixture, "b", "1"), 0);
-    expect(fixture, "b", "1");
+    assert_int_equal(fixture_put(fixture, "b", "1"), 0);
+    fixture_expect(fixture, "b", "1");
     assert_int_equal(store_get_state(fixture->store), STORE_OPEN);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_writes_and_reads, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_one_sync_for_all_that_gathered, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_batch_has_a_limit, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_batch_sees_its_own_changes, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_lazy_writes_share_a_sync, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_end_writes_what_is_lazy, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_walks_in_order, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_requests_of_an_ended_loop_are_dropped, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(test_life_after_a_failed_write, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_fails_again_and_again, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_an_end_while_failed_gives_up, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_writes_without_a_loop, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_keeps_a_second_one_out, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_names_a_missing_directory, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_moves_a_broken_store_aside, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_repairs_a_copy, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_a_rotten_block_fails_its_own_reads, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_writes_and_reads, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_one_sync_for_all_that_gathered, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_a_batch_has_a_limit, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_a_batch_sees_its_own_changes, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_lazy_writes_share_a_sync, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_an_end_writes_what_is_lazy, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_walks_in_order, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_requests_of_an_ended_loop_are_dropped,
+                                        fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_life_after_a_failed_write, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_fails_again_and_again, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_an_end_while_failed_gives_up, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_writes_without_a_loop, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_keeps_a_second_one_out, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_names_a_missing_directory, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_moves_a_broken_store_aside, fixture_set_up,
+                                        fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_repairs_a_copy, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_a_rotten_block_fails_its_own_reads, fixture_set_up,
+                                        fixture_tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,251 @@
+/*
+ * upkeep.c - gives back to the disk what no key points to any more.
+ *
+ * How much of a file is alive is known exactly: what this opening has written is counted as
+ * it is added and ended, and what it found is counted once, from a snapshot of its very
+ * beginning, so that an end since then counts the same whether its key was walked over or
+ * not. A file of which nothing is left is removed. One of which half is left gets holes
+ * where the dead are; the live are looked for among the keys, and what is not found there is
+ * dead for ever, because nothing is added to a full file.
+ *
+ * All this is the reader's thread's, piece by piece between its requests, so a file never
+ * goes away under a reader.
+ */
+#include "handle_priv.h"
+#include "value_file_priv.h"
+
+#include "postern/base/assert.h"
+#include "postern/base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KEYS_A_PIECE 2000
+#define BLOCK_OCTETS 4096
+
+bool store_value_file_is_due(const struct value_file *file)
+{
+    return file->full && (file->live == 0 || (file->live > 0 && file->live * 2 <= file->kept));
+}
+
+bool store_values_wants_upkeep(const struct store_values *values)
+{
+    return values && !atomic_load_explicit(&values->keeps_all, memory_order_relaxed) &&
+           atomic_load_explicit(&values->wanted, memory_order_relaxed);
+}
+
+/* ---- walking over keys ------------------------------------------------------------------- */
+
+static void count_pointer(struct store_values *values, struct pn_str key,
+                          const struct store_pointer *pointer)
+{
+    struct value_file *file;
+
+    pthread_mutex_lock(&values->lock);
+    HASH_FIND(hh, values->files, &pointer->file, sizeof pointer->file, file);
+    if (file) {
+        file->live += pointer->octets;
+        store_value_file_widen(file, key);
+    }
+    pthread_mutex_unlock(&values->lock);
+}
+
+static void keep_pointer(struct values_walk *walk, const struct store_pointer *pointer)
+{
+    if (pointer->file != walk->file->number) {
+        return;
+    }
+    if (walk->count == walk->cap) {
+        walk->cap = walk->cap ? walk->cap * 2 : 1024;
+        walk->live = pn_realloc(walk->live, walk->cap * sizeof *walk->live);
+    }
+    walk->live[walk->count++] = *pointer;
+}
+
+static bool is_behind(const struct store_values *values, struct pn_str key)
+{
+    const struct value_file *file = values->walk.file;
+
+    return !pn_str_starts(key, values->apart) ||
+           (file && store_apart_key_compare(&file->last, key) < 0);
+}
+
+/* Up to KEYS_A_PIECE keys; *out_end when there are no more. */
+static int walk_piece(struct store_values *values, bool *out_end, struct pn_err *err)
+{
+    struct values_walk *walk = &values->walk;
+    leveldb_iterator_t *iterator = leveldb_create_iterator(values->db, values->walk_options);
+    char *text = NULL;
+    int rc = 0;
+
+    *out_end = true;
+    leveldb_iter_seek(iterator, walk->from.octets, walk->from.len);
+    for (int i = 0; leveldb_iter_valid(iterator); i++) {
+        struct pn_str key, stored;
+        struct store_pointer pointer;
+
+        key.ptr = leveldb_iter_key(iterator, &key.len);
+        if (is_behind(values, key)) {
+            break;
+        }
+        if (i == KEYS_A_PIECE) {
+            store_apart_key_set(&walk->from, key);
+            *out_end = false;
+            break;
+        }
+        stored.ptr = leveldb_iter_value(iterator, &stored.len);
+        if (!store_pointer_decode(stored, &pointer)) {
+            /* a value that lies in LevelDB */
+        } else if (walk->file) {
+            keep_pointer(walk, &pointer);
+        } else {
+            count_pointer(values, key, &pointer);
+        }
+        leveldb_iter_next(iterator);
+    }
+    leveldb_iter_get_error(iterator, &text);
+    leveldb_iter_destroy(iterator);
+    if (text) {
+        rc = store_error_set(err, "read from", values->path, text);
+        leveldb_free(text);
+    }
+    return rc;
+}
+
+/* ---- giving back ------------------------------------------------------------------------- */
+
+static void remove_file(struct store_values *values, struct value_file *file)
+{
+    char name[VALUE_FILE_NAME_OCTETS];
+
+    for (size_t i = 0; i < values->open_count; i++) {
+        if (values->open[i].number == file->number) {
+            close(values->open[i].fd);
+            values->open[i] = values->open[--values->open_count];
+            break;
+        }
+    }
+    store_value_file_name(file->number, name);
+    (void)unlinkat(values->directory, name, 0);
+    pthread_mutex_lock(&values->lock);
+    HASH_DEL(values->files, file);
+    pthread_mutex_unlock(&values->lock);
+    free(file);
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    uint32_t x = ((const struct store_pointer *)a)->offset;
+    uint32_t y = ((const struct store_pointer *)b)->offset;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Whole blocks only: the kernel would overwrite the rest. */
+static void make_hole(struct store_values *values, int fd, int64_t from, int64_t to)
+{
+    from = (from + BLOCK_OCTETS - 1) / BLOCK_OCTETS * BLOCK_OCTETS;
+    to = to / BLOCK_OCTETS * BLOCK_OCTETS;
+    if (from < to && !values->no_holes &&
+        fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to - from) < 0) {
+        values->no_holes = errno == EOPNOTSUPP || errno == ENOSYS;
+    }
+}
+
+/* Everything but walk.live is dead. What the file keeps is counted anew. */
+static void make_holes(struct store_values *values)
+{
+    struct values_walk *walk = &values->walk;
+    char name[VALUE_FILE_NAME_OCTETS];
+    int64_t at = 0, size;
+    int fd;
+
+    store_value_file_name(walk->file->number, name);
+    fd = openat(values->directory, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    qsort(walk->live, walk->count, sizeof *walk->live, by_offset);
+    for (size_t i = 0; i < walk->count && size >= 0; i++) {
+        make_hole(values, fd, at, walk->live[i].offset);
+        at = (int64_t)walk->live[i].offset + walk->live[i].octets;
+    }
+    if (size >= 0) {
+        make_hole(values, fd, at, size);
+        close(fd);
+    }
+    pthread_mutex_lock(&values->lock);
+    walk->file->kept = walk->file->live; /* looked at again when half of this has gone */
+    pthread_mutex_unlock(&values->lock);
+}
+
+/* The next file that has something to give; NULL when none has. *out_dead: all of it. */
+static struct value_file *find_due(struct store_values *values, bool *out_dead)
+{
+    struct value_file *file, *next, *found = NULL;
+
+    pthread_mutex_lock(&values->lock);
+    atomic_store(&values->wanted, false);
+    HASH_ITER (hh, values->files, file, next) {
+        if (store_value_file_is_due(file)) {
+            found = file;
+            *out_dead = file->live == 0;
+            atomic_store(&values->wanted, true);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&values->lock);
+    return found;
+}
+
+static void end_count(struct store_values *values)
+{
+    leveldb_readoptions_set_snapshot(values->walk_options, NULL);
+    leveldb_release_snapshot(values->db, values->snapshot);
+    values->snapshot = NULL;
+    values->counted = true;
+}
+
+static void begin_walk(struct store_values *values, struct value_file *file)
+{
+    values->walk.file = file;
+    values->walk.count = 0;
+    store_apart_key_set(&values->walk.from,
+                        file ? (struct pn_str){file->first.octets, file->first.len}
+                             : values->apart);
+}
+
+int store_values_upkeep(struct store_values *values, struct pn_err *err)
+{
+    bool counting = !values->counted;
+    struct value_file *file = values->walk.file;
+    bool end, dead = false;
+    int rc;
+
+    if (!counting && !file) {
+        file = find_due(values, &dead);
+        if (!file) {
+            return 0;
+        }
+        if (dead) {
+            remove_file(values, file);
+            return 0;
+        }
+        begin_walk(values, file);
+    } else if (counting && values->walk.from.len == 0) {
+        begin_walk(values, NULL);
+    }
+    rc = walk_piece(values, &end, err);
+    if (rc < 0) {
+        atomic_store(&values->keeps_all,
+                     true); /* a key that cannot be read may point anywhere */
+        return rc;
+    }
+    if (end && counting) {
+        end_count(values);
+    } else if (end) {
+        make_holes(values);
+        values->walk.file = NULL;
+    }
+    return 0;
+}

@@ -1,0 +1,82 @@
+/*
+ * value_file_priv.h - the value files of an opened store, shared by values.c and upkeep.c.
+ */
+#ifndef POSTERN_STORE_VALUE_FILE_PRIV_H
+#define POSTERN_STORE_VALUE_FILE_PRIV_H
+
+#include "values_priv.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define uthash_fatal(text) pn_assert(!(text))
+#include <uthash.h>
+
+#define APART_KEY_MAX 64
+
+struct apart_key {
+    size_t len;
+    char octets[APART_KEY_MAX];
+};
+
+struct value_file {
+    UT_hash_handle hh;
+    uint32_t number;
+    bool full;    /* nothing is added any more */
+    int64_t live; /* octets that keys point to; of a file found at the opening: once counted.
+                   * Below 0, which it never should be: we do not know, and keep it */
+    int64_t kept; /* octets for which it takes room on the disk, about */
+    struct apart_key first, last; /* of those that point here, or once did */
+};
+
+/* Where upkeep is. */
+struct values_walk {
+    struct value_file *file; /* whose dead parts are looked for; NULL: all are counted */
+    struct apart_key from;
+    struct store_pointer *live; /* of that file */
+    size_t count, cap;
+};
+
+struct store_values {
+    char *path;
+    int directory;
+    size_t file_octets;
+    bool sync;
+    struct pn_str apart;
+    leveldb_t *db;
+
+    pthread_mutex_t lock; /* for all that follows up to the next blank line */
+    struct value_file *files;
+    bool counted; /* what was found at the opening */
+
+    int fd; /* the writer's: the file that is written, or -1 */
+    struct value_file *current;
+    uint32_t end; /* of it */
+    uint32_t last_number;
+
+    struct open_file { /* the reader's */
+        uint32_t number;
+        int fd;
+    } open[STORE_VALUES_OPEN_MAX];
+    size_t open_count;
+    struct values_walk walk;
+    leveldb_readoptions_t *walk_options;
+    const leveldb_snapshot_t *snapshot; /* of the opening, until all is counted */
+    bool no_holes;                      /* the file system cannot make them */
+
+    atomic_bool wanted;    /* upkeep */
+    atomic_bool keeps_all; /* nothing is given back until the next opening */
+};
+
+/* What a file is called in the directory. */
+#define VALUE_FILE_NAME_OCTETS 32
+void store_value_file_name(uint32_t number, char out[VALUE_FILE_NAME_OCTETS]);
+
+void store_apart_key_set(struct apart_key *key, struct pn_str from);
+int store_apart_key_compare(const struct apart_key *a, struct pn_str b);
+/* The key has a pointer to that file; the lock is held. */
+void store_value_file_widen(struct value_file *file, struct pn_str key);
+/* There is something to give back of it; the lock is held. */
+bool store_value_file_is_due(const struct value_file *file);
+
+#endif

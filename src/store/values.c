@@ -1,0 +1,455 @@
+/*
+ * values.c - long values in files of their own, and not in LevelDB.
+ *
+ * DESIGN has the bodies of mails in LevelDB. There each octet is written to the log, to a
+ * table of level 0, and again with every level that the table sinks, because the tables of
+ * a spool overlap: measured, 3.5 to 4 octets for one, a third of all processor time of a
+ * hold in compactions, and a quarter in CRC-32C. So the values of keys that are written
+ * once lie here, once, and LevelDB has pointers. All promises of DESIGN "The spool" stay:
+ * values are synced before the batch with their pointers is written, so no pointer is ever
+ * durable before its value; a batch that is lost leaves octets that nobody points to.
+ *
+ * Files are only appended to, and only by the store that made them: after a failure, and
+ * after a start, there is a new one. What a failed sync left behind is never trusted.
+ *
+ * upkeep.c gives back what nobody points to.
+ */
+#include "values_priv.h"
+
+#include "postern/base/assert.h"
+#include "postern/base/mem.h"
+#include "value_file_priv.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define POINTER_MARK  ((char)0xa7) /* no value begins with it: see store/leveldb.h */
+#define NUMBER_WIDTH  8
+#define PARTS_AT_ONCE 1024 /* IOV_MAX */
+
+static void put_u32(char *to, uint32_t number)
+{
+    for (int i = 0; i < 4; i++) {
+        to[i] = (char)(uint8_t)(number >> (24 - 8 * i));
+    }
+}
+
+static uint32_t get_u32(const char *from)
+{
+    uint32_t number = 0;
+
+    for (int i = 0; i < 4; i++) {
+        number = number << 8 | (uint8_t)from[i];
+    }
+    return number;
+}
+
+bool store_pointer_decode(struct pn_str stored, struct store_pointer *out)
+{
+    if (stored.len != STORE_POINTER_OCTETS || stored.ptr[0] != POINTER_MARK) {
+        return false;
+    }
+    *out = (struct store_pointer){.file = get_u32(stored.ptr + 1),
+                                  .offset = get_u32(stored.ptr + 5),
+                                  .octets = get_u32(stored.ptr + 9)};
+    return true;
+}
+
+void store_pointer_encode(const struct store_pointer *pointer, char out[STORE_POINTER_OCTETS])
+{
+    out[0] = POINTER_MARK;
+    put_u32(out + 1, pointer->file);
+    put_u32(out + 5, pointer->offset);
+    put_u32(out + 9, pointer->octets);
+}
+
+void store_value_file_name(uint32_t number, char out[VALUE_FILE_NAME_OCTETS])
+{
+    (void)snprintf(out, VALUE_FILE_NAME_OCTETS, "%0*u" STORE_VALUES_SUFFIX, NUMBER_WIDTH,
+                   (unsigned)number);
+}
+
+/* False when it is no value file's name. */
+static bool parse_name(const char *name, uint32_t *out)
+{
+    struct pn_str s = pn_str_z(name);
+    uint64_t number = 0;
+
+    if (!pn_str_ends(s, PN_STR(STORE_VALUES_SUFFIX))) {
+        return false;
+    }
+    s.len -= sizeof STORE_VALUES_SUFFIX - 1;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9' || number > UINT32_MAX / 10) {
+            return false;
+        }
+        number = number * 10 + (uint64_t)(s.ptr[i] - '0');
+    }
+    *out = (uint32_t)number;
+    return s.len > 0 && number > 0 && number < UINT32_MAX;
+}
+
+void store_apart_key_set(struct apart_key *key, struct pn_str from)
+{
+    pn_assert(from.len <= APART_KEY_MAX);
+    memcpy(key->octets, from.ptr, from.len);
+    key->len = from.len;
+}
+
+int store_apart_key_compare(const struct apart_key *a, struct pn_str b)
+{
+    int order = memcmp(a->octets, b.ptr, a->len < b.len ? a->len : b.len);
+
+    return order != 0 ? order : a->len < b.len ? -1 : a->len > b.len;
+}
+
+void store_value_file_widen(struct value_file *file, struct pn_str key)
+{
+    if (file->first.len == 0 || store_apart_key_compare(&file->first, key) > 0) {
+        store_apart_key_set(&file->first, key);
+    }
+    if (file->last.len == 0 || store_apart_key_compare(&file->last, key) < 0) {
+        store_apart_key_set(&file->last, key);
+    }
+}
+
+static struct value_file *add_file(struct store_values *values, uint32_t number)
+{
+    struct value_file *file = PN_NEW(struct value_file);
+
+    file->number = number;
+    HASH_ADD(hh, values->files, number, sizeof file->number, file);
+    if (number > values->last_number) {
+        values->last_number = number;
+    }
+    return file;
+}
+
+static int list_files(struct store_values *values, struct pn_err *err)
+{
+    DIR *directory = opendir(values->path);
+    struct dirent *entry;
+
+    if (!directory) {
+        return pn_err_set(err, pn_err_from_errno(errno), "cannot read the directory %s: %s",
+                          values->path, strerror(errno));
+    }
+    while ((entry = readdir(directory))) {
+        struct stat info;
+        uint32_t number;
+
+        if (parse_name(entry->d_name, &number) &&
+            fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0) {
+            struct value_file *file = add_file(values, number);
+
+            file->full = true;
+            file->kept = info.st_size;
+        }
+    }
+    closedir(directory);
+    return 0;
+}
+
+struct store_values *store_values_open(const char *path, const struct store_options *options,
+                                       leveldb_t *db, bool lenient, struct pn_err *err)
+{
+    struct store_values *values = PN_NEW(struct store_values);
+
+    values->path = pn_strdup(path);
+    values->fd = -1;
+    values->file_octets = options->write_buffer_octets;
+    values->sync = options->sync;
+    values->apart = options->apart;
+    values->db = db;
+    pn_assert(pthread_mutex_init(&values->lock, NULL) == 0);
+    values->directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (values->directory < 0) {
+        (void)pn_err_set(err, pn_err_from_errno(errno), "cannot open the directory %s: %s",
+                         path, strerror(errno));
+        store_values_close(&values);
+        return NULL;
+    }
+    if (list_files(values, err) < 0) {
+        store_values_close(&values);
+        return NULL;
+    }
+    atomic_store(&values->keeps_all,
+                 lenient); /* a key that cannot be read may point anywhere */
+    values->walk_options = leveldb_readoptions_create();
+    leveldb_readoptions_set_verify_checksums(values->walk_options, 1);
+    leveldb_readoptions_set_fill_cache(values->walk_options, 0);
+    values->counted = !values->files;
+    if (!values->counted && !lenient) {
+        values->snapshot = leveldb_create_snapshot(db);
+        leveldb_readoptions_set_snapshot(values->walk_options, values->snapshot);
+        atomic_store(&values->wanted, true);
+    }
+    return values;
+}
+
+void store_values_close(struct store_values **pointer)
+{
+    struct store_values *values = *pointer;
+    struct value_file *file, *next;
+
+    if (!values) {
+        return;
+    }
+    *pointer = NULL;
+    HASH_ITER (hh, values->files, file, next) {
+        HASH_DEL(values->files, file);
+        free(file);
+    }
+    for (size_t i = 0; i < values->open_count; i++) {
+        close(values->open[i].fd);
+    }
+    if (values->fd >= 0) {
+        close(values->fd);
+    }
+    if (values->directory >= 0) {
+        close(values->directory);
+    }
+    if (values->snapshot) {
+        leveldb_release_snapshot(values->db, values->snapshot);
+    }
+    if (values->walk_options) {
+        leveldb_readoptions_destroy(values->walk_options);
+    }
+    pthread_mutex_destroy(&values->lock);
+    free(values->walk.live);
+    free(values->path);
+    free(values);
+}
+
+/* ---- writing ----------------------------------------------------------------------------- */
+
+static int write_error(const struct store_values *values, const char *doing, uint32_t number,
+                       struct pn_err *err)
+{
+    int why = errno;
+    char name[VALUE_FILE_NAME_OCTETS];
+
+    store_value_file_name(number, name);
+    return pn_err_set(err, why == ENOSPC || why == EDQUOT ? PN_ENOSPACE : PN_EIO,
+                      "cannot %s the store %s: %s: %s", doing, values->path, name,
+                      strerror(why));
+}
+
+/* The file that is written has no room, or there is none: the next one begins. */
+static int begin_file(struct store_values *values, struct pn_err *err)
+{
+    uint32_t number = values->last_number + 1;
+    char name[VALUE_FILE_NAME_OCTETS];
+    struct value_file *last = values->current;
+
+    if (values->fd >= 0) {
+        close(values->fd);
+    }
+    store_value_file_name(number, name);
+    values->fd = openat(values->directory, name,
+                        O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (values->fd < 0 || (values->sync && fsync(values->directory) < 0)) {
+        return write_error(values, "write to", number, err);
+    }
+    pthread_mutex_lock(&values->lock);
+    values->current = add_file(values, number);
+    values->end = 0;
+    if (last) {
+        last->full = true;
+        if (store_value_file_is_due(last)) {
+            atomic_store(&values->wanted, true);
+        }
+    }
+    pthread_mutex_unlock(&values->lock);
+    return 0;
+}
+
+static int write_parts(struct store_values *values, struct iovec *parts, size_t count,
+                       uint32_t offset, struct pn_err *err)
+{
+    while (count > 0) {
+        size_t now = count < PARTS_AT_ONCE ? count : PARTS_AT_ONCE;
+        ssize_t put = pwritev(values->fd, parts, (int)now, (off_t)offset);
+
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put <= 0) {
+            errno = put == 0 ? EIO : errno;
+            return write_error(values, "write to", values->current->number, err);
+        }
+        offset += (uint32_t)put;
+        while (count > 0 && (size_t)put >= parts->iov_len) {
+            put -= (ssize_t)parts->iov_len;
+            parts++;
+            count--;
+        }
+        if (count > 0) {
+            parts->iov_base = (char *)parts->iov_base + put;
+            parts->iov_len -= (size_t)put;
+        }
+    }
+    return 0;
+}
+
+int store_values_append(struct store_values *values, const struct pn_str *parts, size_t count,
+                        struct store_pointer *out, struct pn_err *err)
+{
+    struct iovec *vector;
+    uint32_t end;
+    int rc = 0;
+
+    if (!values->current || values->end >= values->file_octets) {
+        rc = begin_file(values, err);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    vector = pn_alloc_array(count, sizeof *vector);
+    end = values->end;
+    for (size_t i = 0; i < count; i++) {
+        pn_assert(parts[i].len <= STORE_VALUE_MAX && end < UINT32_MAX - STORE_VALUE_MAX);
+        vector[i] = (struct iovec){(void *)(uintptr_t)parts[i].ptr, parts[i].len};
+        out[i] = (struct store_pointer){values->current->number, end, (uint32_t)parts[i].len};
+        end += (uint32_t)parts[i].len;
+    }
+    rc = write_parts(values, vector, count, values->end, err);
+    free(vector);
+    if (rc == 0 && values->sync && fdatasync(values->fd) < 0) {
+        rc = write_error(values, "write to", values->current->number, err);
+    }
+    if (rc == 0) {
+        pthread_mutex_lock(&values->lock);
+        values->current->kept += end - values->end;
+        pthread_mutex_unlock(&values->lock);
+        values->end = end;
+    }
+    return rc;
+}
+
+void store_values_added(struct store_values *values, const struct store_pointer *pointer,
+                        struct pn_str key)
+{
+    pthread_mutex_lock(&values->lock);
+    values->current->live += pointer->octets;
+    store_value_file_widen(values->current, key);
+    pthread_mutex_unlock(&values->lock);
+}
+
+void store_values_ended(struct store_values *values, const struct store_pointer *pointer)
+{
+    struct value_file *file;
+
+    pthread_mutex_lock(&values->lock);
+    HASH_FIND(hh, values->files, &pointer->file, sizeof pointer->file, file);
+    if (file) {
+        file->live -= pointer->octets;
+        if (store_value_file_is_due(file)) {
+            atomic_store(&values->wanted, true);
+        }
+    }
+    pthread_mutex_unlock(&values->lock);
+}
+
+/* ---- reading ----------------------------------------------------------------------------- */
+
+static int read_error(const struct store_values *values, const struct store_pointer *pointer,
+                      const char *why, struct pn_err *err)
+{
+    char name[VALUE_FILE_NAME_OCTETS];
+
+    store_value_file_name(pointer->file, name);
+    return pn_err_set(err, PN_ECORRUPT,
+                      "cannot read from the store %s: %u octets at %u of %s: %s", values->path,
+                      (unsigned)pointer->octets, (unsigned)pointer->offset, name, why);
+}
+
+static int open_to_read(const struct store_values *values, uint32_t number)
+{
+    char name[VALUE_FILE_NAME_OCTETS];
+
+    store_value_file_name(number, name);
+    return openat(values->directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static int read_at(const struct store_values *values, int fd,
+                   const struct store_pointer *pointer, struct pn_buf *out, struct pn_err *err)
+{
+    char *to = pointer->octets <= STORE_VALUE_MAX ? pn_buf_reserve(out, pointer->octets) : NULL;
+    size_t done = 0;
+
+    if (!to) {
+        return read_error(values, pointer, "it is too long", err);
+    }
+    while (done < pointer->octets) {
+        ssize_t got =
+            pread(fd, to + done, pointer->octets - done, (off_t)pointer->offset + (off_t)done);
+
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return read_error(values, pointer, got == 0 ? "it ends before" : strerror(errno),
+                              err);
+        }
+        done += (size_t)got;
+    }
+    pn_buf_added(out, pointer->octets);
+    return 0;
+}
+
+int store_values_fetch(const struct store_values *values, const struct store_pointer *pointer,
+                       struct pn_buf *out, struct pn_err *err)
+{
+    int fd = open_to_read(values, pointer->file);
+    int rc;
+
+    if (fd < 0) {
+        return read_error(values, pointer, strerror(errno), err);
+    }
+    rc = read_at(values, fd, pointer, out, err);
+    close(fd);
+    return rc;
+}
+
+/* The file, opened now or before; the one that was used last stands first. */
+static int find_open(struct store_values *values, uint32_t number)
+{
+    struct open_file found = {.number = number};
+    size_t i = 0;
+
+    while (i < values->open_count && values->open[i].number != number) {
+        i++;
+    }
+    if (i < values->open_count) {
+        found = values->open[i];
+    } else {
+        found.fd = open_to_read(values, number);
+        if (found.fd < 0) {
+            return -1;
+        }
+        if (values->open_count == STORE_VALUES_OPEN_MAX) {
+            close(values->open[--i].fd);
+        } else {
+            values->open_count++;
+        }
+    }
+    memmove(values->open + 1, values->open, i * sizeof values->open[0]);
+    values->open[0] = found;
+    return found.fd;
+}
+
+int store_values_read(struct store_values *values, const struct store_pointer *pointer,
+                      struct pn_buf *out, struct pn_err *err)
+{
+    int fd = find_open(values, pointer->file);
+
+    return fd < 0 ? read_error(values, pointer, strerror(errno), err)
+                  : read_at(values, fd, pointer, out, err);
+}
