@@ -193,6 +193,7 @@ static void log_delivered(struct deliver_mail *mail)
 {
     struct deliver_session *session = mail->session;
     const struct mail_envelope *envelope = &mail->message->envelope;
+    int64_t waited_ms = session->worker->deps.out->loop->wall.ms - envelope->arrival.ms;
     struct pn_log_line line;
     size_t shown = 0, done = 0;
 
@@ -212,7 +213,8 @@ static void log_delivered(struct deliver_mail *mail)
     pn_log_u64(&line, "recipients", done);
     pn_log_u64(&line, "size", envelope->size_octets);
     pn_log_z(&line, "peer", session->peer);
-    pn_log_ms(&line, "delay", session->worker->deps.out->loop->wall.ms - envelope->arrival.ms);
+    /* A wall clock that was set back since the arrival: no mail waits less than no time. */
+    pn_log_ms(&line, "delay", waited_ms > 0 ? waited_ms : 0);
     pn_log_end(&line);
 }
 

@@ -48,13 +48,27 @@ static void add_line(struct sim *sim, struct pn_str text)
     sim->lines[sim->line_count++ % SIM_LOG_LINES] = pn_strdup(line);
 }
 
+/* Whatever the wall clock does, the log makes no mail wait for less than no time. */
+static void check_delivered(struct sim *sim, struct pn_str line)
+{
+    char *text = pn_strndup(line);
+
+    if (strstr(text, " delay=-")) {
+        sim_fail(sim, "a delivery is logged as older than its mail: %s", text);
+    }
+    free(text);
+}
+
 static void on_line(struct pn_log_sink *sink, enum pn_event event, struct pn_str line)
 {
     struct sim *sim = PN_CONTAINER(sink, struct sim, sink);
 
-    (void)event;
-    if (!sim->dead) {
-        add_line(sim, line);
+    if (sim->dead) {
+        return;
+    }
+    add_line(sim, line);
+    if (event == PN_EV_DELIVERED) {
+        check_delivered(sim, line);
     }
 }
 
