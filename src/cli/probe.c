@@ -40,18 +40,29 @@ static void print_all(struct cli *cli, json_t *all, const json_t *last)
     json_decref(json);
 }
 
-static int conclude(struct cli *cli, json_t *all, const json_t *last)
+/* The last line was a note of it already: the only host that there was to try. */
+static bool is_shown(struct pn_str shown, struct pn_str reason)
+{
+    return pn_str_starts(shown, PN_STR("* ")) &&
+           pn_str_eq(pn_str_sub(shown, 2, SIZE_MAX), reason);
+}
+
+/* shown: the last line of the session. */
+static int conclude(struct cli *cli, json_t *all, const json_t *last, struct pn_str shown)
 {
     bool good = cli_flag(last, "good");
+    struct pn_str reason = cli_text(last, "reason");
     struct pn_buf out;
 
     if (cli->json) {
         print_all(cli, all, last);
     } else {
         pn_buf_init(&out, CLI_TEXT_MAX);
-        cli_put_z(&out,
-                  good ? "good: a delivery could have begun" : "no delivery could begin: ");
-        cli_put_text(&out, cli_text(last, "reason"));
+        cli_put_z(&out, good ? "good: a delivery could have begun" : "no delivery could begin");
+        if (!good && !is_shown(shown, reason)) {
+            cli_put_z(&out, ": ");
+            cli_put_text(&out, reason);
+        }
         cli_put_z(&out, "\n");
         cli_print(cli, &out);
         pn_buf_fini(&out);
@@ -62,6 +73,7 @@ static int conclude(struct cli *cli, json_t *all, const json_t *last)
 static int follow(struct cli *cli, uint64_t id)
 {
     json_t *all = json_array(), *answer = NULL;
+    json_t *shown = NULL; /* the last line */
     bool ended = false;
     uint64_t next = 0;
     int result = CLI_DONE;
@@ -70,6 +82,7 @@ static int follow(struct cli *cli, uint64_t id)
     (void)snprintf(name, sizeof name, "%llu", (unsigned long long)id);
     while (result == CLI_DONE && !ended) {
         struct pn_buf path;
+        json_t *lines;
 
         cli_path(&path, "/v1/probes/", name, "");
         cli_path_number(&path, "after", next);
@@ -78,18 +91,26 @@ static int follow(struct cli *cli, uint64_t id)
         if (!answer) {
             break;
         }
+        lines = json_object_get(answer, "lines");
         if (cli->json) {
-            pn_assert(json_array_extend(all, json_object_get(answer, "lines")) == 0);
+            pn_assert(json_array_extend(all, lines) == 0);
         } else {
-            print_lines(cli, json_object_get(answer, "lines"));
+            print_lines(cli, lines);
+        }
+        if (json_array_size(lines) > 0) {
+            json_decref(shown);
+            shown = json_incref(json_array_get(lines, json_array_size(lines) - 1));
         }
         next = cli_number(answer, "next");
         ended = cli_flag(answer, "ended");
         if (ended) {
-            result = conclude(cli, all, answer);
+            result =
+                conclude(cli, all, answer,
+                         (struct pn_str){json_string_value(shown), json_string_length(shown)});
         }
         json_decref(answer);
     }
+    json_decref(shown);
     json_decref(all);
     return result;
 }

@@ -166,7 +166,6 @@ void out_session_end(struct out_session *session, enum out_end end, const char *
         (void)!pn_buf_append_z(&session->reason, " ...");
     }
     va_end(args);
-    out_watch_note(session, "%.*s", PN_FMT(pn_buf_str(&session->reason)));
     while (session->mail_count > 0) {
         struct smtp_client_mail *mail = session->mails[0];
 

@@ -657,6 +657,49 @@ static void test_no_blanks_at_the_end_of_a_line(void **state)
     run_fini(&run);
 }
 
+/* A probe's reason is shown once, whether it is its last line's or not. */
+static void test_probe_tells_its_failure_once(void **state)
+{
+#define LAST(lines, reason)                                                                    \
+    "{\"lines\":[" lines "],\"next\":1,\"ended\":true,\"good\":false,\"reason\":\"" reason "\"}"
+#define SOME "{\"lines\":[\"* a: refused\"],\"next\":1,\"ended\":false}"
+    static const struct {
+        const char *name;
+        struct answer answers[3];
+        const char *out;
+    } probes[] = {
+        {"one host",
+         {{200, "{\"id\":1}", 0}, {200, LAST("\"* a: refused\"", "a: refused"), 0}},
+         "* a: refused\nno delivery could begin\n"},
+        {"told beforehand",
+         {{200, "{\"id\":1}", 0}, {200, SOME, 0}, {200, LAST("", "a: refused"), 0}},
+         "* a: refused\nno delivery could begin\n"},
+        {"two hosts",
+         {{200, "{\"id\":1}", 0}, {200, SOME, 0}, {200, LAST("\"* b: no\"", "a: x; b: no"), 0}},
+         "* a: refused\n* b: no\nno delivery could begin: a: x; b: no\n"},
+        {"what the other side says is no note",
+         {{200, "{\"id\":1}", 0}, {200, LAST("\"< 421 no\"", "421 no"), 0}},
+         "< 421 no\nno delivery could begin: 421 no\n"},
+        {"nothing was said",
+         {{200, "{\"id\":1}", 0}, {200, LAST("", "silence"), 0}},
+         "no delivery could begin: silence\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < PN_COUNT(probes); i++) {
+        struct run run;
+
+        print_message("%s\n", probes[i].name);
+        run_init(&run);
+        run.answers = probes[i].answers;
+        run.answer_count = probes[i].answers[2].status ? 3 : 2;
+        run_words(&run, "probe a");
+        assert_int_equal(run.status, 1);
+        assert_string_equal(run.out, probes[i].out);
+        run_fini(&run);
+    }
+}
+
 static void test_listings_follow_their_pages(void **state)
 {
     static const struct answer domains[] = {
@@ -698,6 +741,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_probe_tells_its_failure_once),
         cmocka_unit_test(test_listings_follow_their_pages),
         cmocka_unit_test(test_no_blanks_at_the_end_of_a_line),
     };

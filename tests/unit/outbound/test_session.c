@@ -113,6 +113,19 @@ static void test_lines_for_people(void **state)
                         ">EHLO mx2.example.net\n<250 mail ?[2J?\n");
 }
 
+/* Its end is an event, which has the reason: it is no line beside the note of the host's. */
+static void test_a_failure_is_one_line(void **state)
+{
+    struct fixture *f = *state;
+
+    world_name(&f->world, (struct world_name){.name = "mail.example.org", .v4 = "192.0.2.1"});
+    owner_begin_with(f, TARGET1, (struct out_options){.on_line = owner_on_line});
+    world_run(&f->world, 0);
+    owner_expect(f, "FAILED " PEER1 ": connection refused\n");
+    assert_int_equal(pn_buf_append_char(&f->lines, '\0'), 0);
+    assert_string_equal(pn_buf_str(&f->lines).ptr, "*" PEER1 ": connection refused\n");
+}
+
 /* ---- the end of a session ---- */
 
 static void test_idle_close(void **state)
@@ -347,6 +360,7 @@ int main(void)
         TEST(test_long_text_in_pieces),
         TEST(test_check),
         TEST(test_lines_for_people),
+        TEST(test_a_failure_is_one_line),
         TEST(test_idle_close),
         TEST(test_idle_421),
         TEST(test_lost_before_text),
