@@ -164,6 +164,15 @@ static bool is_up(const struct verify_asking *asking)
     return verify_is_up(asking->verify, pn_str_z(asking->domain->destination));
 }
 
+/* One that is neither up nor down, on parole or held, may well be there; it is not asked. */
+static bool is_down(const struct verify_asking *asking)
+{
+    const struct verify_deps *deps = &asking->verify->deps;
+
+    return out_board_get(deps->board, pn_str_z(asking->domain->destination)).state ==
+           QUEUE_DOWN;
+}
+
 static void finish_unknown(struct verify_asking *asking)
 {
     struct smtp_reply *reply = &asking->verdict.reply;
@@ -173,9 +182,14 @@ static void finish_unknown(struct verify_asking *asking)
         finish(asking, VERIFY_VALID, "nobody");
         return;
     }
-    if (!is_up(asking)) {
+    if (is_down(asking)) {
         smtp_reply_set(reply, 450, "4.4.0",
                        "The server of %s is away and we do not know this recipient; "
+                       "try again later",
+                       name);
+    } else if (!is_up(asking)) {
+        smtp_reply_set(reply, 450, "4.4.0",
+                       "We do not know this recipient and do not ask the server of %s yet; "
                        "try again later",
                        name);
     } else if (asking->gap == GAP_TOO_OFTEN) {

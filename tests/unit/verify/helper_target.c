@@ -170,6 +170,7 @@ static void on_verdict(void *owner, const struct verify_verdict *verdict)
              verdict->outcome == VERIFY_UNKNOWN ? verdict->reply.enhanced : "",
              verdict->answer.verdict != STATE_UNKNOWN ? " remembered" : "",
              verdict->catch_all ? " catch-all" : "");
+    snprintf(asker->reply, sizeof asker->reply, "%s", verdict->reply.text);
     if (asker->again) {
         asker->again = false;
         asker->told = false;

@@ -17,6 +17,7 @@ struct asker {
     struct fixture *f;
     bool told, again; /* again: asks for somebody else when it is told */
     char text[256];
+    char reply[SMTP_REPLY_TEXT_MAX]; /* what its client is told */
 };
 
 struct fixture {

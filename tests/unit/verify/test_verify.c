@@ -18,7 +18,7 @@
 #define INVALID    "invalid call-ahead"
 #define REMEMBERED " remembered"
 #define SILENT     "unknown nobody 4.4.3"
-#define AWAY       "unknown nobody 4.4.0"
+#define NOT_ASKED  "unknown nobody 4.4.0"
 
 /* ---- what is known ---- */
 
@@ -109,7 +109,7 @@ static void test_outage_longer_than_any_age(void **state)
         assert_string_equal(target_verdict(f, "bert"), INVALID REMEMBERED);
         assert_string_equal(target_verdict(f, "old"), VALID REMEMBERED);
         assert_string_equal(target_verdict(f, "oldbad"), INVALID REMEMBERED);
-        assert_string_equal(target_verdict(f, "carl"), AWAY);
+        assert_string_equal(target_verdict(f, "carl"), NOT_ASKED);
         target_domain(f, "unknown_when_down = accept");
         target_state(f, rows[i].state, rows[i].parole);
         assert_string_equal(target_verdict(f, "carl"), "valid nobody");
@@ -121,6 +121,34 @@ static void test_outage_longer_than_any_age(void **state)
     assert_string_equal(target_verdict(f, "old"), INVALID);
 }
 
+/* Only one that is down is said to be away: any other that is not asked may be there. */
+static void test_only_what_is_down_is_said_to_be_away(void **state)
+{
+    static const struct {
+        const char *name;
+        enum queue_state state;
+        bool parole, away;
+    } rows[] = {
+        {"down", QUEUE_DOWN, false, true},
+        {"ramp, on parole", QUEUE_RAMP, true, false},
+        {"up, on parole", QUEUE_UP, true, false},
+        {"stopped, on parole", QUEUE_STOPPED, true, false},
+        {"held", QUEUE_HELD, false, false},
+        {"unknown", QUEUE_UNKNOWN, false, false},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < PN_COUNT(rows); i++) {
+        print_message("%s\n", rows[i].name);
+        target_state(f, rows[i].state, rows[i].parole);
+        assert_string_equal(target_verdict(f, "carl"), NOT_ASKED);
+        assert_int_equal(strstr(f->askers[0].reply, "is away") != NULL, rows[i].away);
+        assert_non_null(strstr(f->askers[0].reply, "do not know this recipient"));
+        assert_non_null(strstr(f->askers[0].reply, "example.org"));
+    }
+    target_got_none(f);
+}
+
 static void test_a_failed_store_is_an_unknown_address(void **state)
 {
     struct fixture *f = *state;
@@ -129,7 +157,7 @@ static void test_a_failed_store_is_an_unknown_address(void **state)
     target_restart(f);
     target_state(f, QUEUE_DOWN, false);
     f->store.state = STORE_REOPENING;
-    assert_string_equal(target_verdict(f, "anna"), AWAY);
+    assert_string_equal(target_verdict(f, "anna"), NOT_ASKED);
     f->store.state = STORE_OPEN;
     assert_string_equal(target_verdict(f, "anna"), VALID REMEMBERED);
 }
@@ -146,7 +174,7 @@ static void test_sources_in_their_order(void **state)
         {"list", true, "valid list", "invalid list", "invalid list"},
         {"list", false, "valid list", "invalid list", "invalid list"},
         {"list, call-ahead", true, "valid list", VALID, INVALID},
-        {"list, call-ahead", false, "valid list", AWAY, AWAY},
+        {"list, call-ahead", false, "valid list", NOT_ASKED, NOT_ASKED},
         {"call-ahead, list", true, INVALID, VALID, INVALID},
         {"call-ahead, list", false, "valid list", "invalid list", "invalid list"},
         {"list, any", true, "valid list", "valid any", "valid any"},
@@ -190,7 +218,7 @@ static void test_a_list_that_was_never_loaded_is_no_no(void **state)
     target_domain(f, "recipients = {list}\nrecipient_list = \"/l/a\"");
     assert_string_equal(target_verdict(f, "anna"), "unknown nobody 4.3.0");
     target_state(f, QUEUE_DOWN, false);
-    assert_string_equal(target_verdict(f, "anna"), AWAY);
+    assert_string_equal(target_verdict(f, "anna"), NOT_ASKED);
 }
 
 /* ---- learning ---- */
@@ -326,11 +354,17 @@ static void test_impossible_local_parts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ROW(test_asks_once_and_remembers),    ROW(test_ages),
-        ROW(test_outage_longer_than_any_age), ROW(test_a_failed_store_is_an_unknown_address),
-        ROW(test_sources_in_their_order),     ROW(test_a_list_that_was_never_loaded_is_no_no),
-        ROW(test_what_teaches_what),          ROW(test_a_thousand_mails_write_one_yes),
-        ROW(test_cancel_at_any_time),         ROW(test_asks_again_in_the_verdict),
+        ROW(test_asks_once_and_remembers),
+        ROW(test_ages),
+        ROW(test_outage_longer_than_any_age),
+        ROW(test_a_failed_store_is_an_unknown_address),
+        ROW(test_only_what_is_down_is_said_to_be_away),
+        ROW(test_sources_in_their_order),
+        ROW(test_a_list_that_was_never_loaded_is_no_no),
+        ROW(test_what_teaches_what),
+        ROW(test_a_thousand_mails_write_one_yes),
+        ROW(test_cancel_at_any_time),
+        ROW(test_asks_again_in_the_verdict),
         ROW(test_impossible_local_parts),
     };
 
