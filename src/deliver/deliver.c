@@ -322,7 +322,9 @@ static void act(struct deliver *deliver, const struct queue_action *action)
         break;
     case QUEUE_STATE:
         deliver_share_state(deliver, action);
-        log_state(deliver, action);
+        if (!action->nobody) {
+            log_state(deliver, action);
+        }
         if (action->state == QUEUE_STOPPED && action->before != QUEUE_STOPPED) {
             close_sessions(deliver, action->destination);
         }
@@ -492,6 +494,9 @@ void deliver_report_receive(struct loop_task *task)
     case DELIVER_READY:
         if (report->greeting && report->greeting->identity == OUT_IDENTITY_XCLIENT) {
             queue_session_by_client(deliver->queue, report->session);
+        }
+        if (!report->greeting) {
+            queue_session_refuses(deliver->queue, report->session);
         }
         note_ready(find_slot(deliver, report->session));
         deliver_contact_ready(deliver, find_slot(deliver, report->session), report);

@@ -195,6 +195,8 @@ static void tell_change(struct queue *queue, const struct queue_dest *dest,
     event->state = dest->state;
     event->lasted_ms = lasted_ms;
     event->parole = dest->parole.on;
+    event->nobody = dest->nobody && before != dest->state &&
+                    (dest->state == QUEUE_RAMP || dest->state == QUEUE_UP);
     memcpy(event->text, dest->name, name_len);
     if (reason.len > 0) {
         memcpy(event->text + name_len, reason.ptr, reason.len);
@@ -438,7 +440,7 @@ void queue_dest_heard(struct queue *queue, struct queue_dest *dest, enum queue_v
                       int64_t took_ms, int64_t now_ms)
 {
     if (verdict == QUEUE_DONE) {
-        dest->last_success_ms = now_ms;
+        dest->last_success_ms = dest->nobody ? dest->last_success_ms : now_ms;
         dest->delivered++;
         dest->open_wait_ms = OPEN_WAIT_MIN_MS;
         if (dest->laters >= LATERS_IN_A_ROW && queue_dest_is_open(dest) &&

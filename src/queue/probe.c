@@ -153,6 +153,7 @@ void queue_probed(struct queue *queue, struct pn_str destination, bool answers,
     }
     dest->probing = false;
     if (answers) {
+        dest->nobody = false;
         dest->last_success_ms = now_ms;
     } else {
         dest->last_failure_ms = now_ms;

@@ -446,6 +446,7 @@ static bool tell_event(struct queue *queue, struct queue_action *out)
                                  .before = event->before,
                                  .lasted_ms = event->lasted_ms,
                                  .parole = event->parole,
+                                 .nobody = event->nobody,
                                  .reason = event->reason};
     return true;
 }

@@ -166,6 +166,7 @@ struct queue_session {
     int64_t idle_since_ms;         /* 0: it had jobs at its last take */
     int64_t rest_until_ms;         /* no message earlier */
     struct pn_heap_node idle_node; /* IDLE: its end; RESTING: rest_until_ms */
+    bool refuses;                  /* it has reached nobody */
     bool by_client;                /* mail of one client only */
     bool chosen;                   /* of this one */
     struct pn_ip client;
@@ -233,6 +234,7 @@ struct queue_dest {
     bool probing;
     bool watched;   /* one of its queues is */
     bool on_demand; /* all of its queues are */
+    bool nobody;    /* the last session that became ready had reached nobody */
     bool in_todo;
     bool least_is_old; /* configured and per_session are to be computed again */
     char name[];
@@ -243,7 +245,7 @@ struct queue_event {
     struct queue_event *prev, *next;
     enum queue_state state, before;
     int64_t lasted_ms;
-    bool parole;
+    bool parole, nobody;
     struct pn_str destination, reason;
     char text[];
 };

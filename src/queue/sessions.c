@@ -78,6 +78,15 @@ void queue_session_by_client(struct queue *queue, uint64_t id)
     }
 }
 
+void queue_session_refuses(struct queue *queue, uint64_t id)
+{
+    struct queue_session *session = queue_session_find(queue, id);
+
+    if (session) {
+        session->refuses = true;
+    }
+}
+
 void queue_session_ready(struct queue *queue, uint64_t id, int64_t now_ms)
 {
     struct queue_session *session = queue_session_find(queue, id);
@@ -87,7 +96,10 @@ void queue_session_ready(struct queue *queue, uint64_t id, int64_t now_ms)
         return;
     }
     queue_session_change(queue, session, QUEUE_SESSION_BUSY);
-    dest->last_success_ms = now_ms;
+    dest->nobody = session->refuses;
+    if (!session->refuses) {
+        dest->last_success_ms = now_ms;
+    }
     if (dest->ready == 1) {
         dest->heard = 0;
     }

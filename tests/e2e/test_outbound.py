@@ -49,6 +49,11 @@ def test_a_domain_that_takes_no_mail(tmp_path, primary, names):
         destination = relay.get("/v1/destinations/out:null.example")
         assert destination["parole"] is False and destination["replies"]["5xx"] == 1
         assert relay.cli("probe", "null.example", check=False).returncode == 1
+        # Nobody was reached: nobody came back, nobody is up.
+        log = relay.log()
+        assert "556 5.1.10" in log
+        assert not re.search(r"destination\.(ramp|up) destination=.*null\.example", log), log
+        assert destination["last_success"] is None
 
 
 def test_a_loop_is_no_verdict(tmp_path, primary, names):

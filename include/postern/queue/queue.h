@@ -95,6 +95,11 @@ void queue_page(struct queue *queue, struct pn_str name, int status,
  * destination.
  */
 void queue_session_by_client(struct queue *queue, uint64_t session);
+/*
+ * Before queue_session_ready: it has reached nobody, and takes mail only to refuse it (the
+ * domain's DNS says that it takes none). So nobody is back, or up.
+ */
+void queue_session_refuses(struct queue *queue, uint64_t session);
 /* The session that QUEUE_OPEN asked for is ready for mail. */
 void queue_session_ready(struct queue *queue, uint64_t session, int64_t now_ms);
 
@@ -206,6 +211,7 @@ struct queue_action {
     enum queue_state state, before; /* STATE */
     int64_t lasted_ms;              /* STATE: how long it was `before`, or parole lasted */
     bool parole;                    /* STATE: on parole from now on */
+    bool nobody;                    /* STATE: RAMP or UP, but nobody was reached */
     struct pn_str reason;
 };
 /* False: nothing now; *out_again_ms is the queue time at which to ask at the latest. */

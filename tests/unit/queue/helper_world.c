@@ -382,6 +382,9 @@ static void opened(struct world *world, struct world_session *session)
     if (peer->xclient) {
         queue_session_by_client(world->queue, session->id);
     }
+    if (peer->nobody) {
+        queue_session_refuses(world->queue, session->id);
+    }
     peer->ready++;
     peer->most_seen = peer->ready > peer->most_seen ? peer->ready : peer->most_seen;
     queue_session_ready(world->queue, session->id, world->now_ms);
@@ -561,6 +564,8 @@ static void follow(struct world *world, const struct queue_action *action)
         settle(world, name, &action->job, &action->job, false, true);
         break;
     case QUEUE_STATE:
+        world->returns +=
+            !action->nobody && (action->state == QUEUE_RAMP || action->state == QUEUE_UP);
         break;
     }
 }

@@ -45,6 +45,7 @@ struct peer {
     int64_t greylist_ms;  /* a job's first tries get a 4xx for so long */
     bool xclient;         /* sessions serve one client each */
     bool hates_clients;   /* and die with its first job */
+    bool nobody;          /* is reached: sessions only refuse their mail */
     uint64_t done;
 };
 
@@ -87,6 +88,7 @@ struct world {
     size_t seen_count, seen_cap;
     uint64_t gone; /* jobs that were given though the spool had them no more */
     uint64_t doubts_with_others;
+    unsigned returns; /* RAMP and UP, as told of who was reached */
     bool spool_fails;
     char order[4096]; /* first octet of the ids' tail as given to sessions */
     size_t order_len;

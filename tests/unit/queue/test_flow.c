@@ -573,6 +573,43 @@ static void test_dead_on_demand(void **state)
     world_close(&world);
 }
 
+/* Mail is refused in the name of somebody who was never there: nobody is told of as back. */
+static void test_refused_by_nobody(void **state)
+{
+    struct queue_destination_status dest;
+    struct world world;
+
+    (void)state;
+    world_open(&world, 48);
+    world.peer.nobody = true;
+    world.definition.on_demand = true;
+    world_define(&world, "out:alpha.example", "out:alpha.example");
+    for (unsigned i = 1; i <= 2; i++) {
+        (void)world_add(&world, "out:alpha.example", world.now_ms);
+        world_run(&world, PN_HOURS(1));
+        assert_int_equal(world.peer.done, i);
+        dest = world_dest(&world, "out:alpha.example");
+        assert_int_equal(dest.state, QUEUE_UP); /* there is nothing to wait for */
+        assert_int_equal(dest.last_success_ms, 0);
+        assert_int_equal(world.returns, 0);
+    }
+    /* It takes mail, goes away, and is back. */
+    world.peer.nobody = false;
+    (void)world_add(&world, "out:alpha.example", world.now_ms);
+    world_run(&world, PN_HOURS(1));
+    assert_true(world_dest(&world, "out:alpha.example").last_success_ms > 0);
+    world.peer.up = false;
+    (void)world_add(&world, "out:alpha.example", world.now_ms);
+    world_run(&world, PN_MINUTES(1));
+    assert_int_equal(world_dest(&world, "out:alpha.example").state, QUEUE_DOWN);
+    assert_int_equal(world.returns, 0);
+    world.peer.up = true;
+    world_run(&world, PN_HOURS(1));
+    assert_int_equal(world.peer.done, 4);
+    assert_int_equal(world.returns, 2);
+    world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -597,6 +634,7 @@ int main(void)
         cmocka_unit_test(test_relief_is_no_hammer),
         cmocka_unit_test(test_back_for_ten_seconds),
         cmocka_unit_test(test_dead_on_demand),
+        cmocka_unit_test(test_refused_by_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
