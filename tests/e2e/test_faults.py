@@ -138,7 +138,7 @@ def test_out_of_memory_loses_nothing(tmp_path):
     relay.stop()
     # What it needs at rest and little more: sooner or later an allocation fails, and that ends
     # the process. The service manager starts it again, and so does this test.
-    relay.wrap = ["prlimit", f"--as={size + (40 << 20)}"]
+    relay.wrap = ["prlimit", f"--as={size + (8 << 20)}"]
     relay.start()
     deaths = 0
     with Load(relay, clients=60, seed=7) as load:
