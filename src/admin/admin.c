@@ -150,8 +150,7 @@ void admin_check_spool(struct admin_ask *ask)
     spool_check(check->spool, check->loop, CHECK_PIECE, on_checked, check);
 }
 
-static void on_salvaged(void *owner, int status, size_t brought, size_t there_already,
-                        size_t bad)
+static void on_salvaged(void *owner, int status, const struct spool_salvaged *salvaged)
 {
     struct admin_call *call = owner;
     const struct admin *admin = call->admin;
@@ -162,17 +161,18 @@ static void on_salvaged(void *owner, int status, size_t brought, size_t there_al
     if (!request) {
         return;
     }
-    admin_log(admin, "spool salvage", PN_STR(""), brought);
-    if (status != 0 && brought == 0) {
+    admin_log(admin, "spool salvage", PN_STR(""), salvaged->brought);
+    if (status != 0 && salvaged->brought == 0) {
         admin_refuse(request, status == PN_ENOENT ? 404 : 422,
                      status == PN_ENOENT ? "there is no store at this path"
                                          : "nothing could be brought back: the log tells why");
         return;
     }
     json = json_object();
-    admin_json_put(json, "brought", admin_json_u64(brought));
-    admin_json_put(json, "there_already", admin_json_u64(there_already));
-    admin_json_put(json, "bad", admin_json_u64(bad));
+    admin_json_put(json, "brought", admin_json_u64(salvaged->brought));
+    admin_json_put(json, "there_already", admin_json_u64(salvaged->there_already));
+    admin_json_put(json, "bad", admin_json_u64(salvaged->bad));
+    admin_json_put(json, "unread_jobs", admin_json_u64(salvaged->unread_jobs));
     admin_json_put(json, "complete", json_boolean(status == 0));
     admin_answer(request, 200, json);
 }

@@ -76,6 +76,7 @@ int cli_spool_salvage(struct cli *cli, const struct cli_args *args)
 {
     json_t *body = json_object();
     json_t *answer;
+    uint64_t unread;
     int result;
 
     pn_assert(json_object_set_new(body, "path", cli_json(args->values[0])) == 0);
@@ -87,6 +88,13 @@ int cli_spool_salvage(struct cli *cli, const struct cli_args *args)
                       (unsigned long long)cli_number(answer, "brought"),
                       (unsigned long long)cli_number(answer, "there_already"),
                       (unsigned long long)cli_number(answer, "bad"));
+        unread = cli_number(answer, "unread_jobs");
+        if (unread > 0) {
+            (void)fprintf(cli->out,
+                          "job records that could not be read: %llu; their recipients are not "
+                          "known, and miss their mail\n",
+                          (unsigned long long)unread);
+        }
         result = cli_flag(answer, "complete") ? CLI_DONE : CLI_REFUSED;
         json_decref(answer);
     }

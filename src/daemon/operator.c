@@ -95,20 +95,24 @@ struct salvage {
     void *fn_owner;
 };
 
-static void salvage_end(struct salvage *salvage, int status, size_t brought,
-                        size_t there_already, size_t bad)
+static void salvage_end(struct salvage *salvage, int status,
+                        const struct spool_salvaged *salvaged)
 {
-    salvage->fn(salvage->fn_owner, status, brought, there_already, bad);
+    salvage->fn(salvage->fn_owner, status, salvaged);
     if (salvage->store) {
         store_leveldb_free(&salvage->store);
     }
     free(salvage);
 }
 
-static void on_salvaged(void *owner, int status, size_t brought, size_t there_already,
-                        size_t bad)
+static void salvage_fail(struct salvage *salvage, int status)
 {
-    salvage_end(owner, status, brought, there_already, bad);
+    salvage_end(salvage, status, &(struct spool_salvaged){0});
+}
+
+static void on_salvaged(void *owner, int status, const struct spool_salvaged *salvaged)
+{
+    salvage_end(owner, status, salvaged);
 }
 
 static void on_repaired(struct loop_task *task)
@@ -120,7 +124,7 @@ static void on_repaired(struct loop_task *task)
     if (!salvage->store) {
         pn_log_say(&daemon->log, PN_EV_ALARM, "%s cannot be salvaged: %s", salvage->from,
                    salvage->err.text);
-        salvage_end(salvage, salvage->err.code, 0, 0, 0);
+        salvage_fail(salvage, salvage->err.code);
         return;
     }
     spool_salvage(daemon->spool, salvage->store, net_loop_port(daemon->loop),
@@ -183,12 +187,12 @@ static void salvage(void *owner, const char *path, spool_salvage_fn *fn, void *f
     salvage->task.on_run = on_repaired;
     if (snprintf(salvage->from, sizeof salvage->from, "%s", path) >=
         (int)sizeof salvage->from) {
-        salvage_end(salvage, PN_EINVAL, 0, 0, 0);
+        salvage_fail(salvage, PN_EINVAL);
         return;
     }
     (void)snprintf(salvage->to, sizeof salvage->to, "%s.repaired", salvage->from);
     if (pthread_create(&salvage->thread, NULL, repair, salvage) != 0) {
-        salvage_end(salvage, PN_EAGAIN, 0, 0, 0);
+        salvage_fail(salvage, PN_EAGAIN);
     }
 }
 

@@ -7,6 +7,10 @@
  * alone. Recipients come from the jobs, and from what is parked, that the message's own
  * record names; a message with none of them left has ended, or is beyond help.
  *
+ * A message that has lost some of its jobs comes back for the recipients of the others, and
+ * the lost ones are counted. Where none is left, those that are missing say nothing: it is
+ * what the end of a message looks like.
+ *
  * One message after the other: its records are read, its chunks go through a draft, as if
  * it were being received. It is thus sealed under today's key.
  */
@@ -31,7 +35,7 @@ struct salvage {
     int64_t now_ms;
     spool_salvage_fn *fn;
     void *owner;
-    size_t brought, there_already, bad;
+    struct spool_salvaged sum;
     struct store_read read;
     struct pn_id id; /* the message that is looked at; all zero at first */
     bool begun, found, good, exists;
@@ -42,6 +46,7 @@ struct salvage {
     struct spool_message_record record;
     struct salvage_job *jobs;
     size_t job_count;
+    size_t spoiled_jobs, missing_jobs;
     uint32_t chunk;
     struct spool_draft *draft;
 };
@@ -57,6 +62,7 @@ static void forget_message(struct salvage *salvage)
     free(salvage->jobs);
     salvage->jobs = NULL;
     salvage->job_count = 0;
+    salvage->spoiled_jobs = salvage->missing_jobs = 0;
     salvage->found = false;
     salvage->good = false;
     pn_arena_reset(&salvage->arena);
@@ -66,7 +72,7 @@ static void forget_message(struct salvage *salvage)
 static void finish(struct salvage *salvage, int status)
 {
     forget_message(salvage);
-    salvage->fn(salvage->owner, status, salvage->brought, salvage->there_already, salvage->bad);
+    salvage->fn(salvage->owner, status, &salvage->sum);
     spool_message_record_fini(&salvage->record);
     pn_arena_fini(&salvage->arena);
     pn_buf_fini(&salvage->value);
@@ -93,10 +99,14 @@ static void take_recipients(struct salvage *salvage, struct store_view *view,
     struct salvage_job *job = NULL;
     struct pn_str value;
 
-    if (!store_view_get(view, spool_key_str(key), &salvage->value) ||
-        pn_arena_copy(&salvage->arena, pn_buf_str(&salvage->value), &value) < 0 ||
+    if (!store_view_get(view, spool_key_str(key), &salvage->value)) {
+        salvage->missing_jobs++;
+        return;
+    }
+    if (pn_arena_copy(&salvage->arena, pn_buf_str(&salvage->value), &value) < 0 ||
         !spool_job_decode(value, &record)) {
         spool_job_record_fini(&record);
+        salvage->spoiled_jobs++;
         return;
     }
     for (size_t i = 0; i < salvage->job_count && !job; i++) {
@@ -182,7 +192,8 @@ static void run_chunk(struct store_read *read, struct store_view *view)
 
 static void skip_bad(struct salvage *salvage)
 {
-    salvage->bad++;
+    salvage->sum.bad++;
+    salvage->sum.unread_jobs += salvage->spoiled_jobs;
     next_message(salvage);
 }
 
@@ -241,7 +252,8 @@ static void on_draft(void *owner)
     case SPOOL_DRAFT_STORING:
         break;
     case SPOOL_DRAFT_STORED:
-        salvage->brought++;
+        salvage->sum.brought++;
+        salvage->sum.unread_jobs += salvage->spoiled_jobs + salvage->missing_jobs;
         next_message(salvage);
         break;
     case SPOOL_DRAFT_FAILED:
@@ -292,7 +304,7 @@ static void on_exists(struct store_read *read)
     if (read->status < 0) {
         finish(salvage, read->status);
     } else if (salvage->exists) {
-        salvage->there_already++;
+        salvage->sum.there_already++;
         next_message(salvage);
     } else {
         salvage->chunk = 0;

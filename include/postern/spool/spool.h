@@ -284,8 +284,14 @@ void spool_check(struct spool *spool, struct loop *loop, size_t messages, spool_
  * Brings messages of another store (a repaired copy, opened by the caller) back as HELD
  * jobs: those that verify whole and are not in this spool. Told when done.
  */
-typedef void spool_salvage_fn(void *owner, int status, size_t brought, size_t there_already,
-                              size_t bad);
+struct spool_salvaged {
+    size_t brought, there_already, bad;
+    /* Jobs (and parked ones) of messages that are not there already: their records cannot be
+     * decoded, or are missing beside others of a message that was brought. Each had recipients
+     * that nobody knows any more. */
+    size_t unread_jobs;
+};
+typedef void spool_salvage_fn(void *owner, int status, const struct spool_salvaged *salvaged);
 void spool_salvage(struct spool *spool, struct store *from, struct loop *loop, int64_t now_ms,
                    spool_salvage_fn *fn, void *owner);
 

@@ -164,6 +164,7 @@ static void test_stop_answers_first(void **state)
 
 static void test_salvage_is_answered_later(void **state)
 {
+    static const struct spool_salvaged some = {3, 2, 1, 4}, none;
     struct rig rig;
 
     (void)state;
@@ -171,13 +172,14 @@ static void test_salvage_is_answered_later(void **state)
     rig_request(&rig, "POST", "/v1/spool/salvage", "", "{\"path\":\"/var/aside\"}");
     assert_int_equal(rig.status, 0);
     assert_string_equal(rig.salvaged, "/var/aside");
-    rig.salvage_fn(rig.salvage_owner, 0, 3, 2, 1);
+    rig.salvage_fn(rig.salvage_owner, 0, &some);
     assert_int_equal(rig.status, 200);
-    assert_string_equal(rig.body,
-                        "{\"brought\":3,\"there_already\":2,\"bad\":1,\"complete\":true}\n");
+    assert_string_equal(
+        rig.body,
+        "{\"brought\":3,\"there_already\":2,\"bad\":1,\"unread_jobs\":4,\"complete\":true}\n");
 
     rig_request(&rig, "POST", "/v1/spool/salvage", "", "{\"path\":\"/nope\"}");
-    rig.salvage_fn(rig.salvage_owner, PN_ENOENT, 0, 0, 0);
+    rig.salvage_fn(rig.salvage_owner, PN_ENOENT, &none);
     assert_int_equal(rig.status, 404);
     rig_fini(&rig);
 }
@@ -193,7 +195,7 @@ static void test_end_while_a_request_waits(void **state)
     assert_int_equal(rig.status, 0);
     rig_fini(&rig);
     assert_int_equal(rig.status, 503);
-    rig.salvage_fn(rig.salvage_owner, 0, 3, 2, 1);
+    rig.salvage_fn(rig.salvage_owner, 0, &(struct spool_salvaged){.brought = 3});
 }
 
 int main(void)

@@ -548,12 +548,12 @@ static void test_a_check_before_a_bad_block(void **state)
 
 struct salvaged {
     int status;
-    size_t brought, there, bad;
+    struct spool_salvaged sum;
 };
 
-static void on_salvaged(void *owner, int status, size_t brought, size_t there, size_t bad)
+static void on_salvaged(void *owner, int status, const struct spool_salvaged *salvaged)
 {
-    *(struct salvaged *)owner = (struct salvaged){status, brought, there, bad};
+    *(struct salvaged *)owner = (struct salvaged){status, *salvaged};
 }
 
 /* Runs both stores; after so many turns one of them fails, and stays so. */
@@ -584,6 +584,55 @@ static struct salvaged salvage(struct world *world, struct fake_store *old, bool
     return salvaged;
 }
 
+/* The operator is told of jobs that a salvage could not read: somebody misses his mail. */
+static void test_a_salvage_counts_what_it_cannot_read(void **state)
+{
+    enum fate { WHOLE, SPOILED, MISSING };
+    static const struct {
+        enum fate q, r;
+        bool there;
+    } rows[] = {
+        {WHOLE, WHOLE, false},     {WHOLE, SPOILED, false},   {MISSING, WHOLE, false},
+        {SPOILED, SPOILED, false}, {MISSING, MISSING, false}, {SPOILED, MISSING, false},
+        {WHOLE, SPOILED, true},
+    };
+    struct world *world = *state;
+    struct salvaged salvaged;
+    struct fake_store old;
+
+    for (unsigned i = 0; i < PN_COUNT(rows); i++) {
+        world_store(world, i + 1, 10, TWO, 5);
+    }
+    old = fake_store_snapshot(&world->store);
+    fake_store_forget(&old);
+    for (unsigned i = 0; i < PN_COUNT(rows); i++) {
+        const enum fate fates[] = {rows[i].q, rows[i].r};
+        const struct pn_str queues[] = {PN_STR("q"), PN_STR("r")};
+        struct pn_id id = world_id(i + 1);
+
+        for (size_t k = 0; k < 2; k++) {
+            struct spool_key key;
+
+            spool_key_of_job(&key, queues[k], 5, &id);
+            if (fates[k] == SPOILED) {
+                fake_store_find(&old, spool_key_str(&key))->value.data[9] ^= 1;
+            } else if (fates[k] == MISSING) {
+                fake_store_remove(&old, spool_key_str(&key));
+            }
+        }
+    }
+    (void)delete_all(world);
+    world_store(world, 7, 10, TWO, 5);
+    salvaged = salvage(world, &old, false, 1000);
+    assert_int_equal(salvaged.status, 0);
+    assert_int_equal(salvaged.sum.brought, 3);
+    assert_int_equal(salvaged.sum.there_already, 1);
+    assert_int_equal(salvaged.sum.bad, 3);
+    /* The second's and the third's, two of the fourth and one of the sixth. */
+    assert_int_equal(salvaged.sum.unread_jobs, 5);
+    fake_store_fini(&old);
+}
+
 /* A salvage that is cut short says so, leaves nothing half done, and can be begun again. */
 static void test_a_salvage_that_fails(void **state)
 {
@@ -605,10 +654,10 @@ static void test_a_salvage_that_fails(void **state)
             assert_true(salvaged.status == 0 || salvaged.status == PN_EIO);
             failed += salvaged.status < 0;
             assert_int_equal(fake_store_count(&world->store, 'p'), 0);
-            assert_int_equal(fake_store_count(&world->store, 'm'), salvaged.brought);
+            assert_int_equal(fake_store_count(&world->store, 'm'), salvaged.sum.brought);
             salvaged = salvage(world, &old, false, 1000);
             assert_int_equal(salvaged.status, 0);
-            assert_int_equal(salvaged.brought + salvaged.there, 2);
+            assert_int_equal(salvaged.sum.brought + salvaged.sum.there_already, 2);
             assert_int_equal(world_load(world, 1, "q", QUEUE_DUE_NEVER, 3 * CHUNK), 0);
         }
     }
@@ -802,6 +851,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_list_that_fails, set_up, tear_down),
         cmocka_unit_test(test_a_check_goes_on_behind_damage),
         cmocka_unit_test_setup_teardown(test_a_check_before_a_bad_block, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_salvage_counts_what_it_cannot_read, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_a_salvage_that_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_spool_that_cannot_be_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many_days, set_up_encrypted, tear_down),

@@ -789,12 +789,12 @@ static void test_checks_everything(void **state)
 
 struct salvaged {
     int status;
-    size_t brought, there, bad;
+    struct spool_salvaged sum;
 };
 
-static void on_salvaged(void *owner, int status, size_t brought, size_t there, size_t bad)
+static void on_salvaged(void *owner, int status, const struct spool_salvaged *salvaged)
 {
-    *(struct salvaged *)owner = (struct salvaged){status, brought, there, bad};
+    *(struct salvaged *)owner = (struct salvaged){status, *salvaged};
 }
 
 static void test_salvages(void **state)
@@ -829,9 +829,10 @@ static void test_salvages(void **state)
            fake_loop_run(&world->loop)) {
     }
     assert_int_equal(salvaged.status, 0);
-    assert_int_equal(salvaged.brought, 2);
-    assert_int_equal(salvaged.there, 1);
-    assert_int_equal(salvaged.bad, 2);
+    assert_int_equal(salvaged.sum.brought, 2);
+    assert_int_equal(salvaged.sum.there_already, 1);
+    assert_int_equal(salvaged.sum.bad, 2);
+    assert_int_equal(salvaged.sum.unread_jobs, 1);
     assert_int_equal(world_load(world, 1, "q", QUEUE_DUE_NEVER, 3 * CHUNK), 0);
     assert_int_equal(world_load(world, 5, "q", QUEUE_DUE_NEVER, 0), 0);
     message = world_message(world, 1, "q", QUEUE_DUE_NEVER);
