@@ -47,7 +47,6 @@ struct store_values {
 
     pthread_mutex_t lock; /* for all that follows up to the next blank line */
     struct value_file *files;
-    bool counted; /* what was found at the opening */
 
     int fd; /* the writer's: the file that is written, or -1 */
     struct value_file *current;
@@ -59,6 +58,7 @@ struct store_values {
         int fd;
     } open[STORE_VALUES_OPEN_MAX];
     size_t open_count;
+    bool counted; /* what was found at the opening */
     struct values_walk walk;
     leveldb_readoptions_t *walk_options;
     const leveldb_snapshot_t *snapshot; /* of the opening, until all is counted */

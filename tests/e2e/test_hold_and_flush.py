@@ -1,6 +1,7 @@
 """The main job: mail for a dead primary is kept, and handed over when it is back."""
 
 import concurrent.futures
+import random
 import threading
 
 from conftest import domain
@@ -82,6 +83,30 @@ def test_each_recipient_has_its_own_fate(relay, primary):
     relay.cli("flush", "example.org")
     wait_for(lambda: primary.count() == 2, "a flush does not wait for the retry time")
     assert primary.messages[1][1] == ["later@example.org"]
+
+
+def test_the_disk_gets_back_what_was_delivered(tmp_path, primary):
+    """Bodies lie in files; a mail that stays for long must not keep what lay beside it."""
+    def taken():
+        return sum(path.stat().st_blocks * 512 for path in (relay.spool / "spool").glob("*.values"))
+
+    with Relay(tmp_path, options={"write_buffer": '"4M"'}, domains={"example.org": domain(primary.port)}) as relay:
+        sent = [send(relay, n, random.Random(n).randbytes(200_000).hex().encode(),
+                     ["late@example.org" if n % 10 == 5 else "user@example.org"]) for n in range(60)]
+        assert taken() > 60 * 400_000
+        primary.refuse = {"late@example.org": "451 4.2.0 not now"}
+        primary.start()
+        wait_for(lambda: primary.count() == 54 and relay.queued() == 6, "all but six arrive")
+        # Six are left, with whole blocks around them; and the file that is written.
+        wait_for(lambda: taken() < 6 * 410_000 + (5 << 20), "the disk has its space back")
+        relay.stop()
+        relay.start()
+        wait_for(lambda: taken() < 6 * 410_000 + (1 << 20), "nothing is written to the last file any more")
+        primary.refuse = {}
+        relay.cli("flush", "example.org")
+        wait_for(lambda: primary.count() == 60, "the six arrive")
+        assert sorted(without_trace(m[2]) for m in primary.messages) == sorted(sent)
+        wait_for(lambda: taken() == 0, "no file is left")
 
 
 def test_flush_wait_ends_when_the_queue_is_empty(relay, primary):
