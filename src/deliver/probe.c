@@ -5,6 +5,9 @@
  * target which answers its port but is not well is not taken for up. Probes run on the main
  * loop: there are few at a time, and their answer is the scheduler's.
  *
+ * That the domain takes no mail (RFC 7505) is an answer too: its mail is to be refused, which
+ * a delivery does, and not to wait for a server that will never be there.
+ *
  * A good answer is told once the session has ended: a target that takes one session from us
  * at a time would turn the first delivery down, and would be taken for down again, for ever.
  */
@@ -43,6 +46,14 @@ static void log_probe(struct deliver_probe *probe, struct pn_str reason)
     pn_log_end(&line);
 }
 
+/* The session ended before it was ready, and there is nothing to wait for all the same. */
+static bool is_over_early(const struct deliver_probe *probe, const struct out_event *event)
+{
+    return (event->end == OUT_END_BUSY &&
+            deliver_share_is_full(probe->deliver, pn_str_z(probe->destination))) ||
+           (event->end == OUT_END_REFUSED && smtp_reply_refused(&event->reply));
+}
+
 static void on_session(struct out_session *session, void *owner)
 {
     struct deliver_probe *probe = owner;
@@ -60,11 +71,9 @@ static void on_session(struct out_session *session, void *owner)
             out_session_quit(session);
         } else if (event.kind == OUT_EV_ENDED) {
             struct pn_str destination = pn_str_z(probe->destination);
-            bool full = event.end == OUT_END_BUSY && !probe->answered &&
-                        deliver_share_is_full(deliver, destination);
             struct pn_str reason;
 
-            probe->answered = probe->answered || full;
+            probe->answered = probe->answered || is_over_early(probe, &event);
             reason = probe->answered ? PN_STR("") : event.reason;
             log_probe(probe, reason);
             queue_probed(deliver->queue, destination, probe->answered, reason,

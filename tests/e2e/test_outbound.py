@@ -56,6 +56,20 @@ def test_a_domain_that_takes_no_mail(tmp_path, primary, names):
         assert destination["last_success"] is None
 
 
+def test_a_domain_that_takes_no_mail_any_more(tmp_path, primary):
+    port = free_port()
+    resolver = Names("$TTL 1\ngoing.example. IN MX 10 here.example.\nhere.example. IN A 127.0.0.1\n")
+    server = DNSServer(resolver, port=port, address="127.0.0.1", logger=DNSLogger(log="-request,-reply"))
+    server.start_thread()
+    with primary, relay_with(tmp_path, primary, port) as relay:
+        forward(relay, primary, "x@going.example")
+        wait_for(lambda: (queue(relay, "out:going.example") or {}).get("state") == "down", "there is nowhere to send it")
+        resolver.zone = Names("$TTL 1\ngoing.example. IN MX 0 .\n").zone
+        wait_for(lambda: queue(relay, "out:going.example").get("parked") == 1, "it does not wait for ever")
+        assert "556 5.1.10" in relay.messages(parked="true")[0]["last_reply"]
+    server.stop()
+
+
 def test_a_loop_is_no_verdict(tmp_path, primary, names):
     with primary, relay_with(tmp_path, primary, names) as relay:
         forward(relay, primary, "x@ours.example")
