@@ -46,6 +46,9 @@ class Peer:
         """Nothing moves any more that belongs to mail which has come in."""
         return True
 
+    def rest(self):
+        """After a drain: the primary is away again."""
+
 
 class Postern(Peer):
     name = "Postern"
@@ -139,7 +142,7 @@ def count_files(top, wanted=lambda name: True):
 
 class Postfix(Kept):
     name = "Postfix"
-    share = 0.3
+    share = 0.15
     best = 10
     settings = ("Debian's master.cf without chroot, default_process_limit 150, destination concurrency 10, "
                 "no client limits, no retries during the run, syncs on")
@@ -197,7 +200,7 @@ class Postfix(Kept):
 
 class Exim(Kept):
     name = "Exim"
-    share = 0.05
+    share = 0.025
     best = 4
     settings = ("queue_only while the primary is down, split_spool_directory, no accept limits, "
                 "drained by 4 queue runners (-qqff) at once")
@@ -262,7 +265,7 @@ begin retry
 
 class OpenSmtpd(Kept):
     name = "OpenSMTPD"
-    share = 0.05
+    share = 0.025
     best = 10
     settings = ("max-mails 1000000 a session; no delays between connections to the primary, at most 10 of them; "
                 "its transfer agent is paused while the primary is down")
@@ -305,3 +308,6 @@ match from any for domain "{DOMAIN}" action "relay"
 
     def drain(self):
         self.control("resume", "mta")
+
+    def rest(self):
+        self.control("pause", "mta")
