@@ -1,6 +1,6 @@
 """kill -9 under load, a full disk, a sync that fails: every 250 is kept.
 
-POSTERN_KILLS says how often the relay is killed (the long run does it 50 times).
+POSTERN_KILLS says how often the relay is killed (the long run does it 200 times).
 """
 
 import os
