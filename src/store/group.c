@@ -93,17 +93,22 @@ static bool get_stored(struct store_group *group, struct pn_str key, struct pn_b
     return found;
 }
 
-/* A value file that does not have it fails nothing: like a record that was never there. */
+/* What a value file does not have is not there, as a record that was never written. */
 static bool get_pointed(struct store_group *group, struct pn_buf *out)
 {
     struct store_pointer pointer;
     struct pn_err err;
+    int rc;
 
     if (!store_pointer_decode(pn_buf_str(out), &pointer)) {
         return true;
     }
     pn_buf_clear(out);
-    return store_values_fetch(group->handle->values, &pointer, out, &err) == 0;
+    rc = store_values_fetch(group->handle->values, &pointer, out, &err);
+    if (rc < 0 && rc != PN_ECORRUPT) {
+        note_failure(group, rc, &err);
+    }
+    return rc == 0;
 }
 
 static bool on_get(struct store_batch *batch, struct pn_str key, struct pn_buf *out)
@@ -216,7 +221,9 @@ static void put_in_leveldb(struct store_group *group)
 {
     for (size_t i = 0; i < group->apart.put_count; i++) {
         const struct store_change *change = group->apart.puts[i];
+        struct store_pointer none;
 
+        pn_assert(!store_pointer_decode(change->value, &none));
         leveldb_writebatch_put(group->batch, change->key.ptr, change->key.len,
                                change->value.ptr, change->value.len);
     }

@@ -237,8 +237,8 @@ int store_values_upkeep(struct store_values *values, struct pn_err *err)
     }
     rc = walk_piece(values, &end, err);
     if (rc < 0) {
-        atomic_store(&values->keeps_all,
-                     true); /* a key that cannot be read may point anywhere */
+        /* A key that cannot be read may point anywhere. */
+        atomic_store(&values->keeps_all, true);
         return rc;
     }
     if (end && counting) {

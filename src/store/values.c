@@ -179,8 +179,8 @@ struct store_values *store_values_open(const char *path, const struct store_opti
         store_values_close(&values);
         return NULL;
     }
-    atomic_store(&values->keeps_all,
-                 lenient); /* a key that cannot be read may point anywhere */
+    /* Lenient: a key that cannot be read may point anywhere. */
+    atomic_store(&values->keeps_all, lenient);
     values->walk_options = leveldb_readoptions_create();
     leveldb_readoptions_set_verify_checksums(values->walk_options, 1);
     leveldb_readoptions_set_fill_cache(values->walk_options, 0);
@@ -360,22 +360,28 @@ void store_values_ended(struct store_values *values, const struct store_pointer 
 /* ---- reading ----------------------------------------------------------------------------- */
 
 static int read_error(const struct store_values *values, const struct store_pointer *pointer,
-                      const char *why, struct pn_err *err)
+                      int code, const char *why, struct pn_err *err)
 {
     char name[VALUE_FILE_NAME_OCTETS];
 
     store_value_file_name(pointer->file, name);
-    return pn_err_set(err, PN_ECORRUPT,
-                      "cannot read from the store %s: %u octets at %u of %s: %s", values->path,
-                      (unsigned)pointer->octets, (unsigned)pointer->offset, name, why);
+    return pn_err_set(err, code, "cannot read from the store %s: %u octets at %u of %s: %s",
+                      values->path, (unsigned)pointer->octets, (unsigned)pointer->offset, name,
+                      why);
 }
 
-static int open_to_read(const struct store_values *values, uint32_t number)
+/* A descriptor, or an error: what is not there is lost, all else the environment's fault. */
+static int open_to_read(const struct store_values *values, const struct store_pointer *pointer,
+                        struct pn_err *err)
 {
     char name[VALUE_FILE_NAME_OCTETS];
+    int fd;
 
-    store_value_file_name(number, name);
-    return openat(values->directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    store_value_file_name(pointer->file, name);
+    fd = openat(values->directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 ? fd
+                   : read_error(values, pointer, errno == ENOENT ? PN_ECORRUPT : PN_EIO,
+                                strerror(errno), err);
 }
 
 static int read_at(const struct store_values *values, int fd,
@@ -385,7 +391,7 @@ static int read_at(const struct store_values *values, int fd,
     size_t done = 0;
 
     if (!to) {
-        return read_error(values, pointer, "it is too long", err);
+        return read_error(values, pointer, PN_ECORRUPT, "it is too long", err);
     }
     while (done < pointer->octets) {
         ssize_t got =
@@ -395,8 +401,8 @@ static int read_at(const struct store_values *values, int fd,
             continue;
         }
         if (got <= 0) {
-            return read_error(values, pointer, got == 0 ? "it ends before" : strerror(errno),
-                              err);
+            return read_error(values, pointer, PN_ECORRUPT,
+                              got == 0 ? "it ends before" : strerror(errno), err);
         }
         done += (size_t)got;
     }
@@ -407,11 +413,11 @@ static int read_at(const struct store_values *values, int fd,
 int store_values_fetch(const struct store_values *values, const struct store_pointer *pointer,
                        struct pn_buf *out, struct pn_err *err)
 {
-    int fd = open_to_read(values, pointer->file);
+    int fd = open_to_read(values, pointer, err);
     int rc;
 
     if (fd < 0) {
-        return read_error(values, pointer, strerror(errno), err);
+        return fd;
     }
     rc = read_at(values, fd, pointer, out, err);
     close(fd);
@@ -419,20 +425,21 @@ int store_values_fetch(const struct store_values *values, const struct store_poi
 }
 
 /* The file, opened now or before; the one that was used last stands first. */
-static int find_open(struct store_values *values, uint32_t number)
+static int find_open(struct store_values *values, const struct store_pointer *pointer,
+                     struct pn_err *err)
 {
-    struct open_file found = {.number = number};
+    struct open_file found = {.number = pointer->file};
     size_t i = 0;
 
-    while (i < values->open_count && values->open[i].number != number) {
+    while (i < values->open_count && values->open[i].number != pointer->file) {
         i++;
     }
     if (i < values->open_count) {
         found = values->open[i];
     } else {
-        found.fd = open_to_read(values, number);
+        found.fd = open_to_read(values, pointer, err);
         if (found.fd < 0) {
-            return -1;
+            return found.fd;
         }
         if (values->open_count == STORE_VALUES_OPEN_MAX) {
             close(values->open[--i].fd);
@@ -448,8 +455,7 @@ static int find_open(struct store_values *values, uint32_t number)
 int store_values_read(struct store_values *values, const struct store_pointer *pointer,
                       struct pn_buf *out, struct pn_err *err)
 {
-    int fd = find_open(values, pointer->file);
+    int fd = find_open(values, pointer, err);
 
-    return fd < 0 ? read_error(values, pointer, strerror(errno), err)
-                  : read_at(values, fd, pointer, out, err);
+    return fd < 0 ? fd : read_at(values, fd, pointer, out, err);
 }

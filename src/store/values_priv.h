@@ -59,7 +59,8 @@ int store_values_fetch(const struct store_values *values, const struct store_poi
 
 /* ---- the reader's thread ----------------------------------------------------------------- */
 
-/* Appends the value to *out. PN_ECORRUPT when the file does not have it, or cannot be read. */
+/* Appends the value to *out. PN_ECORRUPT when the file does not have it, or its disk cannot
+ * read it; PN_EIO when it cannot be opened. */
 int store_values_read(struct store_values *values, const struct store_pointer *pointer,
                       struct pn_buf *out, struct pn_err *err) PN_WARN_UNUSED;
 

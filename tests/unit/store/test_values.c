@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -609,7 +610,7 @@ static void test_half_dead_files_get_holes(void **state)
 /* Whatever comes and goes, and however often it is opened: what lives is as it was. */
 static void test_what_lives_is_kept(void **state)
 {
-    enum { KEYS = 300, STEPS = 4000 };
+    enum { KEYS = 150, STEPS = 1200 };
     struct fixture *fixture = *state;
     size_t lengths[KEYS] = {0};
     unsigned seed = 7;
@@ -629,7 +630,7 @@ static void test_what_lives_is_kept(void **state)
             lengths[n] = 10 + (seed >> 4) % 40000;
             assert_int_equal(put_text(fixture, key, lengths[n]), 0);
         }
-        if (step % 500 == 499) {
+        if (step % 200 == 199) {
             open_again(fixture);
         }
     }
@@ -673,6 +674,28 @@ static void test_a_lost_file_fails_its_own_reads(void **state)
     assert_int_equal(fixture_del(fixture, "b1"), 0);
     fixture_expect(fixture, "b1", NULL);
     assert_int_equal(store_get_state(fixture->store), STORE_OPEN);
+}
+
+/* No descriptor is left: that is nobody's damage, and soon over. */
+static void test_a_file_that_cannot_be_opened_is_not_lost(void **state)
+{
+    struct fixture *fixture = *state;
+    struct rlimit before, none;
+    struct pn_buf found;
+
+    assert_int_equal(put_text(fixture, "b1", LONG_OCTETS), 0);
+    open_again(fixture);
+    fixture_expect(fixture, "c1", NULL); /* what LevelDB needs is open */
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){3, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(fixture_find(fixture, "b1", &found), PN_EIO);
+    pn_buf_fini(&found);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    while (store_get_state(fixture->store) != STORE_OPEN) {
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    expect_text(fixture, "b1", LONG_OCTETS);
 }
 
 /* Tables lost, values there: an empty LevelDB beside them would be the death of them. */
@@ -760,6 +783,7 @@ int main(void)
         TEST(test_half_dead_files_get_holes),
         TEST(test_what_lives_is_kept),
         TEST(test_a_lost_file_fails_its_own_reads),
+        TEST(test_a_file_that_cannot_be_opened_is_not_lost),
         TEST(test_values_alone_are_moved_aside),
         TEST(test_a_doubtful_store_gives_nothing_back),
         TEST(test_a_repaired_copy_has_its_values),
