@@ -1,5 +1,5 @@
 /*
- * upkeep.c - gives back to the disk what no key points to any more.
+ * upkeep.c - finds what no key points to any more, and gives it back to the disk.
  *
  * How much of a file is alive is known exactly: what this opening has written is counted as
  * it is added and ended, and what it found is counted once, from a snapshot of its very
@@ -8,8 +8,8 @@
  * where the dead are; the live are looked for among the keys, and what is not found there is
  * dead for ever, because nothing is added to a full file.
  *
- * All this is the reader's thread's, piece by piece between its requests, so a file never
- * goes away under a reader.
+ * All this is decided by the reader's thread, piece by piece between its requests, so a file
+ * never goes away under a reader. janitor.c does it.
  */
 #include "handle_priv.h"
 #include "value_file_priv.h"
@@ -17,8 +17,6 @@
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -116,10 +114,16 @@ static int walk_piece(struct store_values *values, bool *out_end, struct pn_err 
 
 /* ---- giving back ------------------------------------------------------------------------- */
 
+static struct values_chore *chore_new(const struct value_file *file)
+{
+    struct values_chore *chore = PN_NEW(struct values_chore);
+
+    chore->number = file->number;
+    return chore;
+}
+
 static void remove_file(struct store_values *values, struct value_file *file)
 {
-    char name[VALUE_FILE_NAME_OCTETS];
-
     for (size_t i = 0; i < values->open_count; i++) {
         if (values->open[i].number == file->number) {
             close(values->open[i].fd);
@@ -127,8 +131,7 @@ static void remove_file(struct store_values *values, struct value_file *file)
             break;
         }
     }
-    store_value_file_name(file->number, name);
-    (void)unlinkat(values->directory, name, 0);
+    store_janitor_do(values, chore_new(file));
     pthread_mutex_lock(&values->lock);
     HASH_DEL(values->files, file);
     pthread_mutex_unlock(&values->lock);
@@ -144,35 +147,37 @@ static int by_offset(const void *a, const void *b)
 }
 
 /* Whole blocks only: the kernel would overwrite the rest. */
-static void make_hole(struct store_values *values, int fd, int64_t from, int64_t to)
+static void add_hole(struct values_chore *chore, int64_t from, int64_t to)
 {
     from = (from + BLOCK_OCTETS - 1) / BLOCK_OCTETS * BLOCK_OCTETS;
     to = to / BLOCK_OCTETS * BLOCK_OCTETS;
-    if (from < to && !values->no_holes &&
-        fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, to - from) < 0) {
-        values->no_holes = errno == EOPNOTSUPP || errno == ENOSYS;
+    if (from >= to) {
+        return;
     }
+    if (chore->count == chore->cap) {
+        chore->cap = chore->cap ? chore->cap * 2 : 64;
+        chore->holes = pn_realloc(chore->holes, chore->cap * sizeof *chore->holes);
+    }
+    chore->holes[chore->count++] = (struct values_hole){from, to};
 }
 
-/* Everything but walk.live is dead. What the file keeps is counted anew. */
+/* Everything but walk.live is dead. */
 static void make_holes(struct store_values *values)
 {
     struct values_walk *walk = &values->walk;
-    char name[VALUE_FILE_NAME_OCTETS];
-    int64_t at = 0, size;
-    int fd;
+    struct values_chore *chore = chore_new(walk->file);
+    int64_t at = 0;
 
-    store_value_file_name(walk->file->number, name);
-    fd = openat(values->directory, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-    size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
     qsort(walk->live, walk->count, sizeof *walk->live, by_offset);
-    for (size_t i = 0; i < walk->count && size >= 0; i++) {
-        make_hole(values, fd, at, walk->live[i].offset);
+    for (size_t i = 0; i < walk->count; i++) {
+        add_hole(chore, at, walk->live[i].offset);
         at = (int64_t)walk->live[i].offset + walk->live[i].octets;
     }
-    if (size >= 0) {
-        make_hole(values, fd, at, size);
-        close(fd);
+    add_hole(chore, at, walk->file->size);
+    if (chore->count > 0) {
+        store_janitor_do(values, chore);
+    } else {
+        free(chore);
     }
     pthread_mutex_lock(&values->lock);
     walk->file->kept = walk->file->live; /* looked at again when half of this has gone */

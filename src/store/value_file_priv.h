@@ -1,5 +1,5 @@
 /*
- * value_file_priv.h - the value files of an opened store, shared by values.c and upkeep.c.
+ * value_file_priv.h - the value files of an opened store: values.c, upkeep.c, janitor.c.
  */
 #ifndef POSTERN_STORE_VALUE_FILE_PRIV_H
 #define POSTERN_STORE_VALUE_FILE_PRIV_H
@@ -26,7 +26,18 @@ struct value_file {
     int64_t live; /* octets that keys point to; of a file found at the opening: once counted.
                    * Below 0, which it never should be: we do not know, and keep it */
     int64_t kept; /* octets for which it takes room on the disk, about */
+    int64_t size; /* with its holes */
     struct apart_key first, last; /* of those that point here, or once did */
+};
+
+/* What the disk gets back: of a file the parts where nobody looks any more, or all of it. */
+struct values_chore {
+    struct values_chore *next;
+    uint32_t number;
+    struct values_hole {
+        int64_t from, to;
+    } * holes; /* owned; NULL: the file goes away */
+    size_t count, cap;
 };
 
 /* Where upkeep is. */
@@ -47,6 +58,12 @@ struct store_values {
 
     pthread_mutex_t lock; /* for all that follows up to the next blank line */
     struct value_file *files;
+    struct values_chore *chores;
+    pthread_cond_t for_janitor;
+    bool ending;
+
+    pthread_t janitor;
+    bool has_janitor;
 
     int fd; /* the writer's: the file that is written, or -1 */
     struct value_file *current;
@@ -62,7 +79,6 @@ struct store_values {
     struct values_walk walk;
     leveldb_readoptions_t *walk_options;
     const leveldb_snapshot_t *snapshot; /* of the opening, until all is counted */
-    bool no_holes;                      /* the file system cannot make them */
 
     atomic_bool wanted;    /* upkeep */
     atomic_bool keeps_all; /* nothing is given back until the next opening */
@@ -74,6 +90,12 @@ void store_value_file_name(uint32_t number, char out[VALUE_FILE_NAME_OCTETS]);
 
 void store_apart_key_set(struct apart_key *key, struct pn_str from);
 int store_apart_key_compare(const struct apart_key *a, struct pn_str b);
+/* A thread that does chores, in their order, until the store is closed; what is left then is
+ * found again at the next opening. */
+void store_janitor_start(struct store_values *values);
+void store_janitor_stop(struct store_values *values);
+void store_janitor_do(struct store_values *values, struct values_chore *chore); /* takes it */
+
 /* The key has a pointer to that file; the lock is held. */
 void store_value_file_widen(struct value_file *file, struct pn_str key);
 /* There is something to give back of it; the lock is held. */

@@ -149,7 +149,7 @@ static int list_files(struct store_values *values, struct pn_err *err)
             struct value_file *file = add_file(values, number);
 
             file->full = true;
-            file->kept = info.st_size;
+            file->kept = file->size = info.st_size;
         }
     }
     closedir(directory);
@@ -184,6 +184,7 @@ struct store_values *store_values_open(const char *path, const struct store_opti
     values->walk_options = leveldb_readoptions_create();
     leveldb_readoptions_set_verify_checksums(values->walk_options, 1);
     leveldb_readoptions_set_fill_cache(values->walk_options, 0);
+    store_janitor_start(values);
     values->counted = !values->files;
     if (!values->counted && !lenient) {
         values->snapshot = leveldb_create_snapshot(db);
@@ -202,6 +203,7 @@ void store_values_close(struct store_values **pointer)
         return;
     }
     *pointer = NULL;
+    store_janitor_stop(values);
     HASH_ITER (hh, values->files, file, next) {
         HASH_DEL(values->files, file);
         free(file);
@@ -326,7 +328,7 @@ int store_values_append(struct store_values *values, const struct pn_str *parts,
     }
     if (rc == 0) {
         pthread_mutex_lock(&values->lock);
-        values->current->kept += end - values->end;
+        values->current->kept = values->current->size = end;
         pthread_mutex_unlock(&values->lock);
         values->end = end;
     }
