@@ -11,6 +11,7 @@
 
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
+#include "postern/base/octets.h"
 
 #include <string.h>
 
@@ -29,23 +30,6 @@ void spool_chunk_key_derive(struct spool_chunk_key *key, struct crypto *crypto,
                             (struct pn_str){(const char *)id->octets, sizeof id->octets},
                             PN_STR("postern body"), key->octets);
     }
-}
-
-static void put_u32(char *to, uint32_t number)
-{
-    for (int i = 0; i < 4; i++) {
-        to[i] = (char)(uint8_t)(number >> (24 - 8 * i));
-    }
-}
-
-static uint32_t get_u32(const char *from)
-{
-    uint32_t number = 0;
-
-    for (int i = 0; i < 4; i++) {
-        number = number << 8 | (uint8_t)from[i];
-    }
-    return number;
 }
 
 static void make_nonce(uint32_t number, uint8_t out[CRYPTO_NONCE_OCTETS])
@@ -81,8 +65,8 @@ static void seal_chunk(struct pn_buf *record, struct crypto *crypto,
     pn_assert(to);
     to[0] = VERSION;
     to[1] = SEALED;
-    put_u32(to + 2, key->day);
-    put_u32(to + 6, key->name);
+    pn_number_put(to + 2, key->day, 4);
+    pn_number_put(to + 6, key->name, 4);
     make_nonce(number, nonce);
     spool_key_of_body(&name, id, number);
     crypto->ops->seal(key->octets, nonce, spool_key_str(&name), text, to + SEALED_HEAD);
@@ -145,8 +129,9 @@ static int open_sealed(struct spool_days *days, const struct pn_id *id, uint32_t
     if (value.len < SEALED_HEAD + CRYPTO_TAG_OCTETS) {
         return PN_ECORRUPT;
     }
-    if (!spool_days_find(days, get_u32(value.ptr + 2), get_u32(value.ptr + 6), &day_key)) {
-        *out_day = get_u32(value.ptr + 2);
+    if (!spool_days_find(days, (uint32_t)pn_number_get(value.ptr + 2, 4),
+                         (uint32_t)pn_number_get(value.ptr + 6, 4), &day_key)) {
+        *out_day = (uint32_t)pn_number_get(value.ptr + 2, 4);
         return PN_EACCES;
     }
     octets = value.len - SEALED_HEAD - CRYPTO_TAG_OCTETS;

@@ -13,6 +13,7 @@
 
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
+#include "postern/base/octets.h"
 
 #include <string.h>
 
@@ -38,28 +39,11 @@ static void key_add(struct spool_key *key, const void *octets, size_t len)
     }
 }
 
-static void put_u64(char out[8], uint64_t number)
-{
-    for (int i = 0; i < 8; i++) {
-        out[i] = (char)(uint8_t)(number >> (56 - 8 * i));
-    }
-}
-
-static uint64_t get_number(const char *octets, size_t len)
-{
-    uint64_t number = 0;
-
-    for (size_t i = 0; i < len; i++) {
-        number = number << 8 | (uint8_t)octets[i];
-    }
-    return number;
-}
-
 static void key_add_u32(struct spool_key *key, uint32_t number)
 {
     char octets[8];
 
-    put_u64(octets, number);
+    pn_number_put(octets, number, 8);
     key_add(key, octets + 4, 4);
 }
 
@@ -68,7 +52,7 @@ static void key_add_due(struct spool_key *key, int64_t due_ms)
 {
     char octets[8];
 
-    put_u64(octets, (uint64_t)due_ms ^ (uint64_t)1 << 63);
+    pn_number_put(octets, (uint64_t)due_ms ^ (uint64_t)1 << 63, 8);
     key_add(key, octets, 8);
 }
 
@@ -164,7 +148,7 @@ bool spool_key_parse_job(struct pn_str key, enum spool_key_kind kind, struct spo
     out->queue = queue;
     out->due_ms = 0;
     if (kind == SPOOL_KEY_JOB) {
-        out->due_ms = (int64_t)(get_number(key.ptr + key.len - tail, 8) ^ (uint64_t)1 << 63);
+        out->due_ms = (int64_t)(pn_number_get(key.ptr + key.len - tail, 8) ^ (uint64_t)1 << 63);
     }
     memcpy(out->id.octets, key.ptr + key.len - PN_ID_OCTETS, PN_ID_OCTETS);
     return true;
@@ -190,7 +174,7 @@ static void out_number(struct out *out, uint64_t number, size_t len)
 {
     char octets[8];
 
-    put_u64(octets, number);
+    pn_number_put(octets, number, 8);
     out_octets(out, (struct pn_str){octets + 8 - len, len});
 }
 
@@ -256,7 +240,7 @@ static uint64_t in_number(struct in *in, size_t len)
 {
     struct pn_str octets = in_octets(in, len);
 
-    return get_number(octets.ptr, octets.len);
+    return pn_number_get(octets.ptr, octets.len);
 }
 
 static struct pn_str in_str(struct in *in)
@@ -304,7 +288,7 @@ static struct in in_start(struct pn_str value)
     size_t body = value.len - SUM_OCTETS;
 
     if (value.len < 1 + SUM_OCTETS || value.ptr[0] != VERSION ||
-        get_number(value.ptr + body, SUM_OCTETS) != checksum(pn_str_sub(value, 0, body))) {
+        pn_number_get(value.ptr + body, SUM_OCTETS) != checksum(pn_str_sub(value, 0, body))) {
         in.bad = true;
         return in;
     }

@@ -211,8 +211,8 @@ static void encode(const struct answers_record *record, char out[VALUE_OCTETS])
     out[0] = ANSWERS_VERSION;
     out[1] = (char)record->verdict;
     out[2] = (char)record->source;
-    state_put_number(out + 3, (uint64_t)record->stamp_ms, 8);
-    state_put_number(out + 11, (uint64_t)record->when.ms, 8);
+    pn_number_put(out + 3, (uint64_t)record->stamp_ms, 8);
+    pn_number_put(out + 11, (uint64_t)record->when.ms, 8);
 }
 
 bool state_answers_decode(struct pn_str value, struct answers_record *out)
@@ -225,8 +225,8 @@ bool state_answers_decode(struct pn_str value, struct answers_record *out)
     *out = (struct answers_record){
         .verdict = (enum state_verdict)value.ptr[1],
         .source = (enum state_source)value.ptr[2],
-        .stamp_ms = (int64_t)state_get_number(value.ptr + 3, 8),
-        .when.ms = (int64_t)state_get_number(value.ptr + 11, 8),
+        .stamp_ms = (int64_t)pn_number_get(value.ptr + 3, 8),
+        .when.ms = (int64_t)pn_number_get(value.ptr + 11, 8),
     };
     return true;
 }
@@ -242,8 +242,8 @@ static bool append_record(struct pn_buf *backlog, struct pn_str key, struct pn_s
     if (!to) {
         return false;
     }
-    state_put_number(to, key.len, 2);
-    state_put_number(to + 2, value.len, 2);
+    pn_number_put(to, key.len, 2);
+    pn_number_put(to + 2, value.len, 2);
     memcpy(to + 4, key.ptr, key.len);
     if (value.len > 0) {
         memcpy(to + 4 + key.len, value.ptr, value.len);
@@ -259,8 +259,8 @@ static bool next_record(struct pn_str *rest, struct pn_str *key, struct pn_str *
     if (rest->len == 0) {
         return false;
     }
-    key_len = (size_t)state_get_number(rest->ptr, 2);
-    value_len = (size_t)state_get_number(rest->ptr + 2, 2);
+    key_len = (size_t)pn_number_get(rest->ptr, 2);
+    value_len = (size_t)pn_number_get(rest->ptr + 2, 2);
     *key = pn_str_sub(*rest, 4, key_len);
     *value = pn_str_sub(*rest, 4 + key_len, value_len);
     *rest = pn_str_sub(*rest, 4 + key_len + value_len, SIZE_MAX);
@@ -481,8 +481,8 @@ void state_answers_save_clock(struct state_answers *answers, struct answers_cloc
     memcpy(key + 1, clock->name, clock->name_len);
     value[0] = ANSWERS_VERSION;
     value[1] = (char)(clock->known | clock->catch_all << 1);
-    state_put_number(value + 2, (uint64_t)clock->up_ms, 8);
-    state_put_number(value + 10, (uint64_t)clock->stamp_ms, 8);
+    pn_number_put(value + 2, (uint64_t)clock->up_ms, 8);
+    pn_number_put(value + 10, (uint64_t)clock->stamp_ms, 8);
     if (append_record(&answers->backlog, (struct pn_str){key, 1 + clock->name_len},
                       (struct pn_str){value, sizeof value})) {
         clock->unsaved_ms = 0;

@@ -7,6 +7,7 @@
 #ifndef POSTERN_STATE_ANSWERS_PRIV_H
 #define POSTERN_STATE_ANSWERS_PRIV_H
 
+#include "postern/base/octets.h"
 #include "postern/state/answers.h"
 
 #define uthash_malloc(octets)  pn_alloc(octets)
@@ -91,22 +92,5 @@ void state_answers_save_clock(struct state_answers *answers, struct answers_cloc
 
 /* Without it: hands the backlog to the store, if there is one and nothing is under way. */
 void state_answers_flush(struct state_answers *answers);
-
-static inline void state_put_number(char *to, uint64_t number, size_t octets)
-{
-    for (size_t i = 0; i < octets; i++) {
-        to[i] = (char)(uint8_t)(number >> (8 * (octets - 1 - i)));
-    }
-}
-
-static inline uint64_t state_get_number(const char *from, size_t octets)
-{
-    uint64_t number = 0;
-
-    for (size_t i = 0; i < octets; i++) {
-        number = number << 8 | (uint8_t)from[i];
-    }
-    return number;
-}
 
 #endif

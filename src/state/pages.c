@@ -142,7 +142,7 @@ static void run_forget(struct store_read *read, struct store_view *view)
          forget->found < FORGET_PIECE && store_view_item(view, &key, &value) &&
          pn_str_starts(key, from) && (!forget->exactly || key.len == from.len);
          store_view_next(view)) {
-        state_put_number(len, key.len, 2);
+        pn_number_put(len, key.len, 2);
         if (key.len <= UINT16_MAX && pn_buf_room(&forget->keys) >= key.len + sizeof len) {
             pn_assert(pn_buf_append(&forget->keys, (struct pn_str){len, sizeof len}) == 0);
             pn_assert(pn_buf_append(&forget->keys, key) == 0);
@@ -157,7 +157,7 @@ static void apply_forget(struct store_write *write, struct store_batch *batch)
     struct pn_str rest = pn_buf_str(&forget->keys);
 
     while (rest.len > 0) {
-        size_t len = (size_t)state_get_number(rest.ptr, 2);
+        size_t len = (size_t)pn_number_get(rest.ptr, 2);
 
         store_batch_del(batch, pn_str_sub(rest, 2, len));
         rest = pn_str_sub(rest, 2 + len, SIZE_MAX);
@@ -252,8 +252,8 @@ static void load_clock(struct state_answers *answers, struct pn_str domain, stru
     if (clock) {
         clock->known = value.ptr[1] & 1;
         clock->catch_all = value.ptr[1] & 2;
-        clock->up_ms = (int64_t)state_get_number(value.ptr + 2, 8);
-        clock->stamp_ms = (int64_t)state_get_number(value.ptr + 10, 8);
+        clock->up_ms = (int64_t)pn_number_get(value.ptr + 2, 8);
+        clock->stamp_ms = (int64_t)pn_number_get(value.ptr + 10, 8);
     }
     pthread_mutex_unlock(&answers->lock);
 }

@@ -60,8 +60,8 @@ static bool decode(struct pn_str value, struct state_policy *out)
         return false;
     }
     *out = (struct state_policy){0};
-    out->fetched.ms = (int64_t)state_get_number(value.ptr + 1, 8);
-    out->max_age_ms = (int64_t)state_get_number(value.ptr + 9, 8);
+    out->fetched.ms = (int64_t)pn_number_get(value.ptr + 1, 8);
+    out->max_age_ms = (int64_t)pn_number_get(value.ptr + 9, 8);
     memcpy(out->id, value.ptr + HEAD_OCTETS, id_len);
     out->text = pn_str_sub(value, HEAD_OCTETS + id_len, SIZE_MAX);
     return out->max_age_ms >= 0;
@@ -137,8 +137,8 @@ static int encode(const struct state_policy *policy, struct pn_buf *out)
     int status;
 
     head[0] = VERSION;
-    state_put_number(head + 1, (uint64_t)policy->fetched.ms, 8);
-    state_put_number(head + 9, (uint64_t)policy->max_age_ms, 8);
+    pn_number_put(head + 1, (uint64_t)policy->fetched.ms, 8);
+    pn_number_put(head + 9, (uint64_t)policy->max_age_ms, 8);
     head[HEAD_OCTETS - 1] = (char)(uint8_t)id_len;
     status = pn_buf_append(out, (struct pn_str){head, sizeof head});
     status = status ? status : pn_buf_append_z(out, policy->id);

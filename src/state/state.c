@@ -144,7 +144,7 @@ static bool next_note(struct pn_str *rest, struct pn_str *key, struct pn_str *va
         return false;
     }
     *key = pn_str_sub(*rest, 0, KEY_OCTETS);
-    len = (size_t)state_get_number(rest->ptr + KEY_OCTETS, 4);
+    len = (size_t)pn_number_get(rest->ptr + KEY_OCTETS, 4);
     *value = pn_str_sub(*rest, KEY_OCTETS + 4, len);
     *rest = pn_str_sub(*rest, KEY_OCTETS + 4 + len, SIZE_MAX);
     return true;
@@ -219,9 +219,9 @@ static bool append_note(struct state *state, struct pn_wall when, const struct p
     *to++ = 'e';
     memcpy(to, id->octets, PN_ID_OCTETS);
     to += PN_ID_OCTETS;
-    state_put_number(to, (uint64_t)when.ms ^ (uint64_t)1 << 63, 8);
-    state_put_number(to + 8, state->number++, 4);
-    state_put_number(to + 12, value_len, 4);
+    pn_number_put(to, (uint64_t)when.ms ^ (uint64_t)1 << 63, 8);
+    pn_number_put(to + 8, state->number++, 4);
+    pn_number_put(to + 12, value_len, 4);
     to[16] = VERSION;
     to[17] = (char)(uint8_t)name.len;
     to += 18;
@@ -281,7 +281,7 @@ static bool decode_event(struct trace *trace, struct pn_str key, struct pn_str v
         return false;
     }
     event->when.ms =
-        (int64_t)(state_get_number(key.ptr + 1 + PN_ID_OCTETS, 8) ^ (uint64_t)1 << 63);
+        (int64_t)(pn_number_get(key.ptr + 1 + PN_ID_OCTETS, 8) ^ (uint64_t)1 << 63);
     /* Lengths for now: the buffer may still move. */
     event->event.len = name_len;
     event->text.len = value.len - 2 - name_len;
@@ -451,7 +451,7 @@ static void run_clock(struct store_read *read, struct store_view *view)
     if (store_view_get(view, CLOCK_KEY, &value)) {
         s = pn_buf_str(&value);
         if (s.len == 9 && s.ptr[0] == VERSION) {
-            ask->saved_ms = (int64_t)state_get_number(s.ptr + 1, 8);
+            ask->saved_ms = (int64_t)pn_number_get(s.ptr + 1, 8);
         }
     }
     pn_buf_fini(&value);
@@ -500,7 +500,7 @@ void state_clock_save(struct state *state, int64_t queue_time_ms)
     struct clock_save *save = PN_NEW(struct clock_save);
 
     save->value[0] = VERSION;
-    state_put_number(save->value + 1, (uint64_t)queue_time_ms, 8);
+    pn_number_put(save->value + 1, (uint64_t)queue_time_ms, 8);
     save->write = (struct store_write){.apply = apply_clock, .on_done = on_saved, .lazy = true};
     store_submit(state->store, &save->write);
 }

@@ -18,6 +18,7 @@
 
 #include "postern/base/assert.h"
 #include "postern/base/mem.h"
+#include "postern/base/octets.h"
 #include "value_file_priv.h"
 
 #include <dirent.h>
@@ -33,40 +34,23 @@
 #define NUMBER_WIDTH  8
 #define PARTS_AT_ONCE 1024 /* IOV_MAX */
 
-static void put_u32(char *to, uint32_t number)
-{
-    for (int i = 0; i < 4; i++) {
-        to[i] = (char)(uint8_t)(number >> (24 - 8 * i));
-    }
-}
-
-static uint32_t get_u32(const char *from)
-{
-    uint32_t number = 0;
-
-    for (int i = 0; i < 4; i++) {
-        number = number << 8 | (uint8_t)from[i];
-    }
-    return number;
-}
-
 bool store_pointer_decode(struct pn_str stored, struct store_pointer *out)
 {
     if (stored.len != STORE_POINTER_OCTETS || stored.ptr[0] != POINTER_MARK) {
         return false;
     }
-    *out = (struct store_pointer){.file = get_u32(stored.ptr + 1),
-                                  .offset = get_u32(stored.ptr + 5),
-                                  .octets = get_u32(stored.ptr + 9)};
+    *out = (struct store_pointer){.file = (uint32_t)pn_number_get(stored.ptr + 1, 4),
+                                  .offset = (uint32_t)pn_number_get(stored.ptr + 5, 4),
+                                  .octets = (uint32_t)pn_number_get(stored.ptr + 9, 4)};
     return true;
 }
 
 void store_pointer_encode(const struct store_pointer *pointer, char out[STORE_POINTER_OCTETS])
 {
     out[0] = POINTER_MARK;
-    put_u32(out + 1, pointer->file);
-    put_u32(out + 5, pointer->offset);
-    put_u32(out + 9, pointer->octets);
+    pn_number_put(out + 1, pointer->file, 4);
+    pn_number_put(out + 5, pointer->offset, 4);
+    pn_number_put(out + 9, pointer->octets, 4);
 }
 
 void store_value_file_name(uint32_t number, char out[VALUE_FILE_NAME_OCTETS])
