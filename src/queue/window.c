@@ -431,13 +431,21 @@ void queue_window_removed(struct queue *queue, struct queue_lane *lane,
 
 /* ---- pages ------------------------------------------------------------------------ */
 
+/* It was tried at a time that has not come yet: ours went back with a state that a crash has
+ * lost, and how long the job is to wait cannot be told. */
+static bool is_ahead(const struct queue_job *job, int64_t now_ms)
+{
+    return job->last_try_ms > now_ms;
+}
+
 /* A flush is not for what it has tried, nor for what waits out the server's time-out. */
 static bool is_wanted(const struct queue_work *work, const struct queue_job *job,
                       int64_t now_ms)
 {
     return job->due_ms <= now_ms ||
-           (work->reading == QUEUE_READING_FLUSH && job->last_try_ms < work->flush_start_ms &&
-            !(job->flags & QUEUE_JOB_IN_DOUBT));
+           (work->reading == QUEUE_READING_FLUSH &&
+            (is_ahead(job, now_ms) ||
+             (job->last_try_ms < work->flush_start_ms && !(job->flags & QUEUE_JOB_IN_DOUBT))));
 }
 
 /* Returns how many jobs of the page were new. */

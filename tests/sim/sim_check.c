@@ -656,7 +656,7 @@ void sim_settle(struct sim *sim, int64_t most_ms, bool all)
     sim_look(sim);
     check_fates(sim, all);
     if (all && sim_waiting(sim) > 0) {
-        sim_fail(sim, "the scheduler counts %llu jobs, and there are none",
+        sim_fail(sim, "%llu jobs wait still, delivered or not",
                  (unsigned long long)sim_waiting(sim));
     }
     if (sim_waiting(sim) == 0 && !sim->clients && policy_memory_used(sim->daemon->limits) > 0) {
