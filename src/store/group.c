@@ -58,7 +58,7 @@ static struct store_change *get_change(struct store_group *group, struct pn_str 
 
 static bool is_apart(const struct store_group *group, struct pn_str key)
 {
-    return group->handle->values && pn_str_starts(key, group->handle->options.apart);
+    return store_values_has(group->handle->values, key);
 }
 
 static void note_failure(struct store_group *group, int rc, const struct pn_err *err)

@@ -50,9 +50,7 @@ static void note_error(struct view *view, char *text)
 static bool is_pointer(const struct view *view, struct pn_str key, struct pn_str stored,
                        struct store_pointer *out)
 {
-    const struct store_handle *handle = &view->store->handle;
-
-    return handle->values && pn_str_starts(key, handle->options.apart) &&
+    return store_values_has(view->store->handle.values, key) &&
            store_pointer_decode(stored, out);
 }
 

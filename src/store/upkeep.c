@@ -66,7 +66,7 @@ static bool is_behind(const struct store_values *values, struct pn_str key)
 {
     const struct value_file *file = values->walk.file;
 
-    return !pn_str_starts(key, values->apart) ||
+    return !store_values_has(values, key) ||
            (file && store_apart_key_compare(&file->last, key) < 0);
 }
 
@@ -208,7 +208,6 @@ static void end_count(struct store_values *values)
     leveldb_readoptions_set_snapshot(values->walk_options, NULL);
     leveldb_release_snapshot(values->db, values->snapshot);
     values->snapshot = NULL;
-    values->counted = true;
 }
 
 static void begin_walk(struct store_values *values, struct value_file *file)
@@ -222,7 +221,7 @@ static void begin_walk(struct store_values *values, struct value_file *file)
 
 int store_values_upkeep(struct store_values *values, struct pn_err *err)
 {
-    bool counting = !values->counted;
+    bool counting = values->snapshot;
     struct value_file *file = values->walk.file;
     bool end, dead = false;
     int rc;

@@ -12,7 +12,8 @@
 #define uthash_fatal(text) pn_assert(!(text))
 #include <uthash.h>
 
-#define APART_KEY_MAX 64
+#define APART_KEY_MAX     64
+#define FILES_TO_READ_MAX 8 /* open at once */
 
 struct apart_key {
     size_t len;
@@ -67,15 +68,13 @@ struct store_values {
 
     int fd; /* the writer's: the file that is written, or -1 */
     struct value_file *current;
-    uint32_t end; /* of it */
     uint32_t last_number;
 
     struct open_file { /* the reader's */
         uint32_t number;
         int fd;
-    } open[STORE_VALUES_OPEN_MAX];
+    } open[FILES_TO_READ_MAX];
     size_t open_count;
-    bool counted; /* what was found at the opening */
     struct values_walk walk;
     leveldb_readoptions_t *walk_options;
     const leveldb_snapshot_t *snapshot; /* of the opening, until all is counted */

@@ -169,8 +169,7 @@ struct store_values *store_values_open(const char *path, const struct store_opti
     leveldb_readoptions_set_verify_checksums(values->walk_options, 1);
     leveldb_readoptions_set_fill_cache(values->walk_options, 0);
     store_janitor_start(values);
-    values->counted = !values->files;
-    if (!values->counted && !lenient) {
+    if (values->files && !lenient) {
         values->snapshot = leveldb_create_snapshot(db);
         leveldb_readoptions_set_snapshot(values->walk_options, values->snapshot);
         atomic_store(&values->wanted, true);
@@ -213,6 +212,11 @@ void store_values_close(struct store_values **pointer)
     free(values);
 }
 
+bool store_values_has(const struct store_values *values, struct pn_str key)
+{
+    return values && pn_str_starts(key, values->apart);
+}
+
 /* ---- writing ----------------------------------------------------------------------------- */
 
 static int write_error(const struct store_values *values, const char *doing, uint32_t number,
@@ -225,6 +229,14 @@ static int write_error(const struct store_values *values, const char *doing, uin
     return pn_err_set(err, why == ENOSPC || why == EDQUOT ? PN_ENOSPACE : PN_EIO,
                       "cannot %s the store %s: %s: %s", doing, values->path, name,
                       strerror(why));
+}
+
+/* The lock is held. */
+static void want_if_due(struct store_values *values, const struct value_file *file)
+{
+    if (store_value_file_is_due(file)) {
+        atomic_store(&values->wanted, true);
+    }
 }
 
 /* The file that is written has no room, or there is none: the next one begins. */
@@ -245,12 +257,9 @@ static int begin_file(struct store_values *values, struct pn_err *err)
     }
     pthread_mutex_lock(&values->lock);
     values->current = add_file(values, number);
-    values->end = 0;
     if (last) {
         last->full = true;
-        if (store_value_file_is_due(last)) {
-            atomic_store(&values->wanted, true);
-        }
+        want_if_due(values, last);
     }
     pthread_mutex_unlock(&values->lock);
     return 0;
@@ -288,24 +297,24 @@ int store_values_append(struct store_values *values, const struct pn_str *parts,
                         struct store_pointer *out, struct pn_err *err)
 {
     struct iovec *vector;
-    uint32_t end;
+    uint32_t start, end;
     int rc = 0;
 
-    if (!values->current || values->end >= values->file_octets) {
+    if (!values->current || (size_t)values->current->size >= values->file_octets) {
         rc = begin_file(values, err);
     }
     if (rc < 0) {
         return rc;
     }
     vector = pn_alloc_array(count, sizeof *vector);
-    end = values->end;
+    start = end = (uint32_t)values->current->size;
     for (size_t i = 0; i < count; i++) {
         pn_assert(parts[i].len <= STORE_VALUE_MAX && end < UINT32_MAX - STORE_VALUE_MAX);
         vector[i] = (struct iovec){(void *)(uintptr_t)parts[i].ptr, parts[i].len};
         out[i] = (struct store_pointer){values->current->number, end, (uint32_t)parts[i].len};
         end += (uint32_t)parts[i].len;
     }
-    rc = write_parts(values, vector, count, values->end, err);
+    rc = write_parts(values, vector, count, start, err);
     free(vector);
     if (rc == 0 && values->sync && fdatasync(values->fd) < 0) {
         rc = write_error(values, "write to", values->current->number, err);
@@ -314,7 +323,6 @@ int store_values_append(struct store_values *values, const struct pn_str *parts,
         pthread_mutex_lock(&values->lock);
         values->current->kept = values->current->size = end;
         pthread_mutex_unlock(&values->lock);
-        values->end = end;
     }
     return rc;
 }
@@ -336,9 +344,7 @@ void store_values_ended(struct store_values *values, const struct store_pointer 
     HASH_FIND(hh, values->files, &pointer->file, sizeof pointer->file, file);
     if (file) {
         file->live -= pointer->octets;
-        if (store_value_file_is_due(file)) {
-            atomic_store(&values->wanted, true);
-        }
+        want_if_due(values, file);
     }
     pthread_mutex_unlock(&values->lock);
 }
@@ -427,7 +433,7 @@ static int find_open(struct store_values *values, const struct store_pointer *po
         if (found.fd < 0) {
             return found.fd;
         }
-        if (values->open_count == STORE_VALUES_OPEN_MAX) {
+        if (values->open_count == FILES_TO_READ_MAX) {
             close(values->open[--i].fd);
         } else {
             values->open_count++;

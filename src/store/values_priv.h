@@ -14,9 +14,8 @@
 
 #include <leveldb/c.h>
 
-#define STORE_POINTER_OCTETS  13
-#define STORE_VALUES_SUFFIX   ".values"
-#define STORE_VALUES_OPEN_MAX 8 /* files open for reading */
+#define STORE_POINTER_OCTETS 13
+#define STORE_VALUES_SUFFIX  ".values"
 
 struct store_pointer {
     uint32_t file;
@@ -37,6 +36,9 @@ struct store_values;
 struct store_values *store_values_open(const char *path, const struct store_options *options,
                                        leveldb_t *db, bool lenient, struct pn_err *err);
 void store_values_close(struct store_values **values);
+
+/* Any thread. The value of that key may lie in a value file; values may be NULL. */
+bool store_values_has(const struct store_values *values, struct pn_str key);
 
 /* ---- the writer's thread ----------------------------------------------------------------- */
 
