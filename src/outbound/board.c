@@ -221,18 +221,26 @@ bool out_board_take_session(struct out_board *board, struct pn_str destination, 
     return taken;
 }
 
-void out_board_give_session(struct out_board *board, struct pn_str destination)
+static void give(struct out_board *board, struct pn_str destination, bool delivery)
 {
     struct place *place;
+    unsigned *count;
 
     pthread_mutex_lock(&board->lock);
     place = find_place(board, destination);
-    pn_assert(place && place->sessions > 0);
-    place->sessions--;
+    pn_assert(place);
+    count = delivery ? &place->deliveries : &place->sessions;
+    pn_assert(*count > 0);
+    --*count;
     if (place->wanted > 0) {
         tell(board);
     }
     pthread_mutex_unlock(&board->lock);
+}
+
+void out_board_give_session(struct out_board *board, struct pn_str destination)
+{
+    give(board, destination, false);
 }
 
 bool out_board_take_delivery(struct out_board *board, struct pn_str destination, unsigned limit,
@@ -252,16 +260,7 @@ bool out_board_take_delivery(struct out_board *board, struct pn_str destination,
 
 void out_board_give_delivery(struct out_board *board, struct pn_str destination)
 {
-    struct place *place;
-
-    pthread_mutex_lock(&board->lock);
-    place = find_place(board, destination);
-    pn_assert(place && place->deliveries > 0);
-    place->deliveries--;
-    if (place->wanted > 0) {
-        tell(board);
-    }
-    pthread_mutex_unlock(&board->lock);
+    give(board, destination, true);
 }
 
 unsigned out_board_sessions(struct out_board *board, struct pn_str destination)
