@@ -35,9 +35,7 @@ void spool_chunk_key_derive(struct spool_chunk_key *key, struct crypto *crypto,
 static void make_nonce(uint32_t number, uint8_t out[CRYPTO_NONCE_OCTETS])
 {
     memset(out, 0, CRYPTO_NONCE_OCTETS);
-    for (int i = 0; i < 4; i++) {
-        out[CRYPTO_NONCE_OCTETS - 1 - i] = (uint8_t)(number >> (8 * i));
-    }
+    pn_number_put((char *)out + CRYPTO_NONCE_OCTETS - 4, number, 4);
 }
 
 static void hash_chunk(struct crypto *crypto, const struct pn_id *id, uint32_t number,

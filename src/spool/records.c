@@ -41,10 +41,10 @@ static void key_add(struct spool_key *key, const void *octets, size_t len)
 
 static void key_add_u32(struct spool_key *key, uint32_t number)
 {
-    char octets[8];
+    char octets[4];
 
-    pn_number_put(octets, number, 8);
-    key_add(key, octets + 4, 4);
+    pn_number_put(octets, number, 4);
+    key_add(key, octets, 4);
 }
 
 /* The sign is turned over, so that the order of octets is the order of numbers. */
@@ -174,8 +174,8 @@ static void out_number(struct out *out, uint64_t number, size_t len)
 {
     char octets[8];
 
-    pn_number_put(octets, number, 8);
-    out_octets(out, (struct pn_str){octets + 8 - len, len});
+    pn_number_put(octets, number, len);
+    out_octets(out, (struct pn_str){octets, len});
 }
 
 static void out_str(struct out *out, struct pn_str s)
