@@ -142,13 +142,13 @@ static void on_second(struct pn_timer *timer)
 
     spool_maintain(daemon->spool, loop->wall);
     if (second % CLOCK_EVERY_S == 0) {
-        state_clock_save(daemon->state_records, queue_clock_now(&daemon->clock, loop->now));
+        spool_keep_time(daemon->spool, queue_clock_now(&daemon->clock, loop->now));
     }
     if (second % CHECK_EVERY_S == 0) {
         spool_check(daemon->spool, loop, CHECK_MESSAGES, on_checked, daemon);
     }
     if (second % EXPIRE_EVERY_S == 0 && daemon->settings.conf->trace_ms > 0) {
-        state_expire(daemon->state_records,
+        state_expire(daemon->state_records, loop,
                      pn_wall_add(loop->wall, -daemon->settings.conf->trace_ms));
     }
     if (second % CERTIFICATE_EVERY_S == 0 &&
@@ -409,7 +409,7 @@ static void on_answers(void *owner, int status)
     deliver_start(daemon->deliver, on_started, daemon);
 }
 
-static void on_clock(void *owner, int status, int64_t saved_ms)
+static void on_time(void *owner, int status, int64_t kept_ms)
 {
     struct daemon *daemon = owner;
     struct loop *loop = net_loop_port(daemon->loop);
@@ -417,7 +417,11 @@ static void on_clock(void *owner, int status, int64_t saved_ms)
     if (daemon->state != DAEMON_STARTING) {
         return;
     }
-    queue_clock_init(&daemon->clock, status == 0 ? saved_ms : 0, loop->wall, loop->now);
+    if (status != 0) {
+        pn_log_say(&daemon->log, PN_EV_ALARM,
+                   "queue time cannot be read from the spool: it is what the clock says");
+    }
+    queue_clock_init(&daemon->clock, kept_ms, loop->wall, loop->now);
     daemon->started = loop->wall;
     if (daemon->clock.jumped) {
         pn_log_say(&daemon->log, PN_EV_ALARM,
@@ -432,7 +436,7 @@ static void on_first_turn(struct loop_task *task)
     struct daemon *daemon = PN_CONTAINER(task, struct daemon, first_task);
 
     spool_maintain(daemon->spool, net_loop_port(daemon->loop)->wall);
-    state_clock_read(daemon->state_records, net_loop_port(daemon->loop), on_clock, daemon);
+    spool_read_time(daemon->spool, net_loop_port(daemon->loop), on_time, daemon);
 }
 
 static int open_all(struct daemon *daemon, struct pn_err *err)
@@ -484,9 +488,9 @@ static void close_all(struct daemon *daemon)
     }
     deliver_free(&daemon->deliver);
     daemon_knowledge_close(daemon);
-    if (daemon->state_records && daemon->started.ms > 0) {
-        state_clock_save(daemon->state_records,
-                         queue_clock_now(&daemon->clock, net_loop_port(daemon->loop)->now));
+    if (daemon->started.ms > 0) {
+        spool_keep_time(daemon->spool,
+                        queue_clock_now(&daemon->clock, net_loop_port(daemon->loop)->now));
     }
     daemon_stores_close(daemon);
     for (size_t i = 0; i < daemon->worker_count; i++) {

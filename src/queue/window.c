@@ -431,8 +431,8 @@ void queue_window_removed(struct queue *queue, struct queue_lane *lane,
 
 /* ---- pages ------------------------------------------------------------------------ */
 
-/* It was tried at a time that has not come yet: ours went back with a state that a crash has
- * lost, and how long the job is to wait cannot be told. */
+/* It was tried at a time that has not come yet: ours went back, because what the spool kept of
+ * it is damaged, and how long the job is to wait cannot be told. */
 static bool is_ahead(const struct queue_job *job, int64_t now_ms)
 {
     return job->last_try_ms > now_ms;

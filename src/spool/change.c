@@ -181,6 +181,8 @@ void spool_change_note(struct spool *spool, struct store_batch *batch, int kind,
         pn_assert(spool_number_encode(writer->number, &writer->small_value) == 0);
         store_batch_put(batch, PN_STR("s"), pn_buf_str(&writer->small_value));
     }
+    spool_change_time(spool, batch, job->arrival_ms);
+    spool_change_time(spool, batch, job->last_try_ms);
     add_notice(&writer->news, kind, queue, job);
 }
 

@@ -25,6 +25,7 @@ enum spool_key_kind {
     SPOOL_KEY_DAY = 'd',
     SPOOL_KEY_ASIDE = 'x',
     SPOOL_KEY_SEQUENCE = 's', /* the number of the last batch that had notices */
+    SPOOL_KEY_TIME = 't',     /* the latest queue time of all that is here */
 };
 
 /* A key in the making. */

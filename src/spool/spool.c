@@ -4,7 +4,8 @@
  * The parts: records.c says what keys and values look like; draft.c takes messages in;
  * load.c reads them; settle.c says what became of them; scan.c and verb.c serve the
  * operator; check.c and salvage.c look for what does not add up; days.c and chunk.c are
- * encryption. change.c is where records change, with their counters and notices.
+ * encryption; time.c keeps queue time. change.c is where records change, with their counters
+ * and notices.
  *
  * Here is what the store tells (batches, failures, healing) and what happens every second.
  * Notices of a batch gather on the writer's thread and leave in one task when it is durable.
@@ -94,6 +95,7 @@ static void on_batch(void *owner, bool durable)
     struct spool_writer *writer = &spool->writer;
 
     if (!durable) {
+        writer->time_ms = 0;
         /* Only a batch with notices has a number, and it has settled the limbo before. */
         if (writer->news.count > 0) {
             spool_news_move(&writer->limbo, &writer->news);

@@ -33,6 +33,7 @@ struct spool_writer {
     struct spool_news owed;  /* of one that turned out to be so */
     uint64_t number;         /* of the batch that is being built, and of the one in limbo */
     uint64_t limbo_number;
+    int64_t time_ms; /* that the store has, with the batch that is being built; 0: unknown */
 };
 
 struct spool {
@@ -72,6 +73,8 @@ struct spool_delta {
 void spool_change_counters(struct spool *spool, struct store_batch *batch, struct pn_str queue,
                            struct spool_delta delta);
 void spool_change_day(struct spool *spool, struct store_batch *batch, uint32_t day, int by);
+/* The store shall know that queue time was here. */
+void spool_change_time(struct spool *spool, struct store_batch *batch, int64_t time_ms);
 void spool_change_note(struct spool *spool, struct store_batch *batch, int kind,
                        struct pn_str queue, const struct queue_job *job);
 /* Finds out what became of the notices in limbo. Does nothing when there are none. */

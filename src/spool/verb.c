@@ -179,6 +179,7 @@ static void apply_verb(struct store_write *write, struct store_batch *batch)
     struct verb_ask *ask = PN_CONTAINER(write, struct verb_ask, write);
 
     ask->changed = 0;
+    spool_change_time(ask->spool, batch, ask->scan.filter.now_ms); /* what is due now */
     for (size_t i = 0; i < ask->count; i++) {
         ask->changed += ask->scan.filter.parked ? change_parked(ask, batch, &ask->keys[i])
                                                 : change_job(ask, batch, &ask->keys[i]);

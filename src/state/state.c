@@ -1,5 +1,5 @@
 /*
- * state.c - the events of each message, and the queue clock.
+ * state.c - the events of each message.
  *
  * Noting an event copies it into a backlog, under a lock that is held for that long only.
  * One write is under way at a time; it takes the whole backlog, so that a busy second
@@ -32,7 +32,6 @@
 #define TRACE_MAX      1000
 #define EXPIRE_PIECE   2000
 #define KEY_OCTETS     (1 + PN_ID_OCTETS + 8 + 4)
-#define CLOCK_KEY      PN_STR("clock")
 
 /* The events that wait for one write, encoded: key, length of the value, value. */
 struct backlog {
@@ -56,7 +55,6 @@ struct state {
     uint32_t number;
     bool writing;
     bool expiring;
-    struct loop *main_loop;   /* where expiring is answered: the loop that read the clock */
     char expired[KEY_OCTETS]; /* where the last expiring ended; used by one at a time */
     struct notes_write notes;
     struct state_answers *answers;
@@ -411,14 +409,14 @@ static void on_found(struct store_read *read)
     store_submit(expire->state->store, &expire->write);
 }
 
-void state_expire(struct state *state, struct pn_wall before)
+void state_expire(struct state *state, struct loop *loop, struct pn_wall before)
 {
     struct expire *expire;
     bool busy;
 
     pthread_mutex_lock(&state->lock);
-    busy = state->expiring || !state->main_loop;
-    state->expiring = state->expiring || !busy;
+    busy = state->expiring;
+    state->expiring = true;
     pthread_mutex_unlock(&state->lock);
     if (busy) {
         return;
@@ -427,80 +425,6 @@ void state_expire(struct state *state, struct pn_wall before)
     expire->state = state;
     expire->before = before;
     pn_buf_init(&expire->keys, (size_t)EXPIRE_PIECE * KEY_OCTETS);
-    expire->read =
-        (struct store_read){.run = run_expire, .on_done = on_found, .loop = state->main_loop};
+    expire->read = (struct store_read){.run = run_expire, .on_done = on_found, .loop = loop};
     store_ask(state->store, &expire->read);
-}
-
-/* ---- the clock --------------------------------------------------------------------------- */
-
-struct clock_read {
-    struct store_read read;
-    state_clock_fn *fn;
-    void *owner;
-    int64_t saved_ms;
-};
-
-static void run_clock(struct store_read *read, struct store_view *view)
-{
-    struct clock_read *ask = PN_CONTAINER(read, struct clock_read, read);
-    struct pn_buf value;
-    struct pn_str s;
-
-    pn_buf_init(&value, STORE_VALUE_MAX);
-    if (store_view_get(view, CLOCK_KEY, &value)) {
-        s = pn_buf_str(&value);
-        if (s.len == 9 && s.ptr[0] == VERSION) {
-            ask->saved_ms = (int64_t)pn_number_get(s.ptr + 1, 8);
-        }
-    }
-    pn_buf_fini(&value);
-}
-
-static void on_clock(struct store_read *read)
-{
-    struct clock_read *ask = PN_CONTAINER(read, struct clock_read, read);
-
-    ask->fn(ask->owner, read->status, read->status < 0 ? 0 : ask->saved_ms);
-    free(ask);
-}
-
-void state_clock_read(struct state *state, struct loop *loop, state_clock_fn *fn, void *owner)
-{
-    struct clock_read *ask = PN_NEW(struct clock_read);
-
-    pthread_mutex_lock(&state->lock);
-    state->main_loop = loop;
-    pthread_mutex_unlock(&state->lock);
-    ask->fn = fn;
-    ask->owner = owner;
-    ask->read = (struct store_read){.run = run_clock, .on_done = on_clock, .loop = loop};
-    store_ask(state->store, &ask->read);
-}
-
-struct clock_save {
-    struct store_write write;
-    char value[9];
-};
-
-static void apply_clock(struct store_write *write, struct store_batch *batch)
-{
-    struct clock_save *save = PN_CONTAINER(write, struct clock_save, write);
-
-    store_batch_put(batch, CLOCK_KEY, (struct pn_str){save->value, sizeof save->value});
-}
-
-static void on_saved(struct store_write *write)
-{
-    free(PN_CONTAINER(write, struct clock_save, write));
-}
-
-void state_clock_save(struct state *state, int64_t queue_time_ms)
-{
-    struct clock_save *save = PN_NEW(struct clock_save);
-
-    save->value[0] = VERSION;
-    pn_number_put(save->value + 1, (uint64_t)queue_time_ms, 8);
-    save->write = (struct store_write){.apply = apply_clock, .on_done = on_saved, .lazy = true};
-    store_submit(state->store, &save->write);
 }

@@ -9,6 +9,8 @@
  */
 #include "sim_priv.h"
 
+#include "records_priv.h"
+
 #include "postern/base/id.h"
 
 #include <utlist.h>
@@ -368,6 +370,26 @@ void sim_check_answered(struct sim *sim, struct sim_mail *mail)
                      mail->number, mail->code);
         }
     }
+}
+
+/* A start: no job on disk has come, or was tried, at a time that is still ahead. */
+void sim_check_time(struct sim *sim)
+{
+    int64_t now_ms = queue_clock_now(&sim->daemon->clock, sim->daemon->main->port.now);
+    const struct sim_item *item = sim_map_seek(sim->disk.items, PN_STR("j"));
+    struct spool_job_record record = {0};
+
+    for (; item && pn_str_starts(item->key, PN_STR("j")); item = sim_map_next(item)) {
+        if (!spool_job_decode(item->value, &record)) {
+            sim_fail(sim, "a job on disk cannot be decoded");
+        }
+        if (record.job.arrival_ms > now_ms || record.job.last_try_ms > now_ms) {
+            sim_fail(sim, "queue time began at %lld: a job came at %lld, was tried at %lld",
+                     (long long)now_ms, (long long)record.job.arrival_ms,
+                     (long long)record.job.last_try_ms);
+        }
+    }
+    spool_job_record_fini(&record);
 }
 
 /* What was delivered just now, or since the store last was well, may come again. */

@@ -199,6 +199,7 @@ void sim_check_recipient(struct sim *sim, struct sim_mail *mail,
 void sim_check_near_sessions(const struct sim_server *server);
 void sim_check_unsent(struct sim *sim, size_t octets);
 /* Before memory is dropped: which deliveries may happen again. */
+void sim_check_time(struct sim *sim);
 void sim_check_crash(struct sim *sim);
 
 /* ---- reports (sim_report.c) ---------------------------------------------------------------

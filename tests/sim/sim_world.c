@@ -167,13 +167,13 @@ static void on_second(struct pn_timer *timer)
     }
     spool_maintain(daemon->spool, loop->wall);
     if (second % CLOCK_EVERY == 0) {
-        state_clock_save(daemon->state, queue_clock_now(&daemon->clock, loop->now));
+        spool_keep_time(daemon->spool, queue_clock_now(&daemon->clock, loop->now));
     }
     if (second % CHECK_EVERY == 0 && !sim->options.no_checks) {
         spool_check(daemon->spool, loop, 50, on_checked, sim);
     }
     if (second % EXPIRE_EVERY == 0 && sim->conf->trace_ms > 0) {
-        state_expire(daemon->state, pn_wall_add(loop->wall, -sim->conf->trace_ms));
+        state_expire(daemon->state, loop, pn_wall_add(loop->wall, -sim->conf->trace_ms));
     }
     verify_warm_second(daemon->verify, sim->conf, sim->domains, loop->wall);
     loop_timer_after(loop, timer, PN_SECONDS(1));
@@ -384,14 +384,16 @@ static void on_answers(void *owner, int status)
     deliver_start(daemon->deliver, on_started, daemon);
 }
 
-static void on_clock(void *owner, int status, int64_t saved_ms)
+static void on_time(void *owner, int status, int64_t kept_ms)
 {
     struct sim_daemon *daemon = owner;
     struct loop *loop = &daemon->main->port;
 
+    (void)status; /* then it is 0 */
     if (!daemon->sim->dead) {
-        queue_clock_init(&daemon->clock, status == 0 ? saved_ms : 0, loop->wall, loop->now);
+        queue_clock_init(&daemon->clock, kept_ms, loop->wall, loop->now);
         daemon->has_clock = true;
+        sim_check_time(daemon->sim);
         state_answers_load(daemon->state, loop, on_answers, daemon);
     }
 }
@@ -440,7 +442,7 @@ void sim_start(struct sim *sim)
         return;
     }
     spool_maintain(daemon->spool, loop->wall);
-    state_clock_read(daemon->state, loop, on_clock, daemon);
+    spool_read_time(daemon->spool, loop, on_time, daemon);
 }
 
 /* ---- ends
@@ -624,8 +626,7 @@ void sim_stop(struct sim *sim)
         sim_loop_turn(daemon->workers[i].loop);
     }
     if (daemon->has_clock) {
-        state_clock_save(daemon->state,
-                         queue_clock_now(&daemon->clock, daemon->main->port.now));
+        spool_keep_time(daemon->spool, queue_clock_now(&daemon->clock, daemon->main->port.now));
     }
     sim_store_finish(daemon->store);
     sim_store_finish(daemon->state_store);

@@ -66,6 +66,15 @@ void spool_observe(struct spool *spool, struct loop *loop, spool_notices_fn *fn,
 void spool_maintain(struct spool *spool, struct pn_wall wall);
 void spool_set_free_octets(struct spool *spool, uint64_t free_octets);
 
+/*
+ * Queue time, as far as the spool knows: no arrival, try or order of an operator that is
+ * durable is later than what is read at the next start. What passes while nothing happens is
+ * kept with spool_keep_time, which may be lost. kept_ms: 0 when there is none.
+ */
+typedef void spool_time_fn(void *owner, int status, int64_t kept_ms);
+void spool_read_time(struct spool *spool, struct loop *loop, spool_time_fn *fn, void *owner);
+void spool_keep_time(struct spool *spool, int64_t now_ms);
+
 enum spool_readiness { SPOOL_READY, SPOOL_FULL, SPOOL_BROKEN };
 enum spool_readiness spool_get_readiness(const struct spool *spool);
 

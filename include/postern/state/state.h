@@ -1,9 +1,9 @@
 /*
  * state/state.h - the state store: what can be learned again, never on the path of 250.
  *
- * The events of each message, for "postern trace"; the queue clock, saved every minute.
- * Writes are lazy and may be lost with the last moments before a crash; when the store
- * falls behind or fails, events are dropped and counted, never waited for.
+ * The events of each message, for "postern trace". Writes are lazy and may be lost with the
+ * last moments before a crash; when the store falls behind or fails, events are dropped and
+ * counted, never waited for.
  */
 #ifndef POSTERN_STATE_STATE_H
 #define POSTERN_STATE_STATE_H
@@ -35,11 +35,7 @@ void state_trace(struct state *state, struct loop *loop, const struct pn_id *id,
                  state_trace_fn *fn, void *owner); /* at most 1,000 events */
 
 /* Removes events of messages that arrived before `before`; a bounded piece for each call. */
-void state_expire(struct state *state, struct pn_wall before);
-
-typedef void state_clock_fn(void *owner, int status, int64_t saved_ms);
-void state_clock_read(struct state *state, struct loop *loop, state_clock_fn *fn, void *owner);
-void state_clock_save(struct state *state, int64_t queue_time_ms);
+void state_expire(struct state *state, struct loop *loop, struct pn_wall before);
 
 uint64_t state_dropped(const struct state *state); /* events lost to a full backlog */
 

@@ -1,4 +1,4 @@
-/* What the state promises: traces in order, a bounded backlog, and a clock that is kept. */
+/* What the state promises: traces in order, and a bounded backlog. */
 #include "helper_fakes.h"
 
 #include "postern/base/mem.h"
@@ -21,7 +21,6 @@ struct fixture {
     int status;
     size_t calls, count;
     char first[64], last[64];
-    int64_t saved_ms;
 };
 
 static int set_up(void **state)
@@ -97,15 +96,6 @@ static size_t trace(struct fixture *fixture, uint8_t ms)
     return fixture->count;
 }
 
-static void on_clock(void *owner, int status, int64_t saved_ms)
-{
-    struct fixture *fixture = owner;
-
-    fixture->calls++;
-    fixture->status = status;
-    fixture->saved_ms = saved_ms;
-}
-
 static void test_traces_in_order(void **state)
 {
     struct fixture *fixture = *state;
@@ -170,53 +160,24 @@ static void test_expires_by_arrival(void **state)
 {
     struct fixture *fixture = *state;
 
-    state_clock_read(fixture->state, &fixture->loop.port, on_clock, fixture);
-    run(fixture);
     for (int i = 0; i < 3000; i++) {
         note(fixture, 1, i, "x");
     }
     note(fixture, 2, 0, "y");
     note(fixture, 3, 0, "z");
     run(fixture);
-    state_expire(fixture->state, (struct pn_wall){3});
-    state_expire(fixture->state, (struct pn_wall){3}); /* the first is still at work */
+    state_expire(fixture->state, &fixture->loop.port, (struct pn_wall){3});
+    state_expire(fixture->state, &fixture->loop.port,
+                 (struct pn_wall){3}); /* the first is still at work */
     run(fixture);
     assert_int_equal(fake_store_count(&fixture->store, 'e'), 1002);
-    state_expire(fixture->state, (struct pn_wall){3});
+    state_expire(fixture->state, &fixture->loop.port, (struct pn_wall){3});
     run(fixture);
     assert_int_equal(fake_store_count(&fixture->store, 'e'), 1);
     assert_int_equal(trace(fixture, 3), 1);
-    state_expire(fixture->state, (struct pn_wall){3});
+    state_expire(fixture->state, &fixture->loop.port, (struct pn_wall){3});
     run(fixture);
     assert_int_equal(trace(fixture, 3), 1);
-}
-
-static void test_keeps_the_clock(void **state)
-{
-    static const struct {
-        const char *name;
-        struct pn_str stored;
-        int64_t saved_ms;
-    } rows[] = {
-        {"short", {"\1", 1}, 0},
-        {"of another version", {"\2\0\0\0\0\0\0\0\1", 9}, 0},
-        {"good", {"\1\0\0\0\0\0\0\1\2", 9}, 258},
-    };
-    struct fixture *fixture = *state;
-
-    state_clock_read(fixture->state, &fixture->loop.port, on_clock, fixture);
-    run(fixture);
-    assert_int_equal(fixture->saved_ms, 0);
-    state_clock_save(fixture->state, 1795262400000);
-    state_clock_read(fixture->state, &fixture->loop.port, on_clock, fixture);
-    run(fixture);
-    assert_int_equal(fixture->saved_ms, 1795262400000);
-    for (size_t i = 0; i < PN_COUNT(rows); i++) {
-        fake_store_put(&fixture->store, PN_STR("clock"), rows[i].stored);
-        state_clock_read(fixture->state, &fixture->loop.port, on_clock, fixture);
-        run(fixture);
-        assert_int_equal(fixture->saved_ms, rows[i].saved_ms);
-    }
 }
 
 static void test_what_does_not_decode_is_skipped(void **state)
@@ -246,7 +207,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_failed_store_costs_events_only, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_expires_by_arrival, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_keeps_the_clock, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_does_not_decode_is_skipped, set_up,
                                         tear_down),
     };
