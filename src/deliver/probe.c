@@ -21,7 +21,7 @@ struct deliver_probe {
     struct deliver *deliver;
     struct out_session *session;
     char *destination;
-    bool answered;
+    enum queue_probe_answer answer;
     struct deliver_probe *prev, *next;
 };
 
@@ -39,19 +39,24 @@ static void log_probe(struct deliver_probe *probe, struct pn_str reason)
 
     pn_log_begin(&line, &probe->deliver->log, PN_EV_PROBE);
     pn_log_z(&line, "destination", probe->destination);
-    pn_log_z(&line, "answers", probe->answered ? "yes" : "no");
-    if (!probe->answered) {
+    pn_log_z(&line, "answers", probe->answer == QUEUE_PROBE_BACK ? "yes" : "no");
+    if (probe->answer != QUEUE_PROBE_BACK) {
         pn_log_str(&line, "reason", reason);
     }
     pn_log_end(&line);
 }
 
-/* The session ended before it was ready, and there is nothing to wait for all the same. */
-static bool is_over_early(const struct deliver_probe *probe, const struct out_event *event)
+/* What it means that the session ended before it was ready. */
+static enum queue_probe_answer early_end(const struct deliver_probe *probe,
+                                         const struct out_event *event)
 {
-    return (event->end == OUT_END_BUSY &&
-            deliver_share_is_full(probe->deliver, pn_str_z(probe->destination))) ||
-           (event->end == OUT_END_REFUSED && smtp_reply_refused(&event->reply));
+    if (event->end == OUT_END_BUSY &&
+        deliver_share_is_full(probe->deliver, pn_str_z(probe->destination))) {
+        return QUEUE_PROBE_BACK; /* it takes no more sessions than we have */
+    }
+    return event->end == OUT_END_REFUSED && smtp_reply_refused(&event->reply)
+               ? QUEUE_PROBE_REFUSES
+               : QUEUE_PROBE_AWAY;
 }
 
 static void on_session(struct out_session *session, void *owner)
@@ -62,7 +67,7 @@ static void on_session(struct out_session *session, void *owner)
 
     while (out_session_next(session, &event)) {
         if (event.kind == OUT_EV_READY) {
-            probe->answered = true;
+            probe->answer = QUEUE_PROBE_BACK;
             if (deliver->deps.board) {
                 out_board_set_capabilities(deliver->deps.board, pn_str_z(probe->destination),
                                            out_session_capabilities(session),
@@ -73,10 +78,12 @@ static void on_session(struct out_session *session, void *owner)
             struct pn_str destination = pn_str_z(probe->destination);
             struct pn_str reason;
 
-            probe->answered = probe->answered || is_over_early(probe, &event);
-            reason = probe->answered ? PN_STR("") : event.reason;
+            if (probe->answer == QUEUE_PROBE_AWAY) {
+                probe->answer = early_end(probe, &event);
+            }
+            reason = probe->answer == QUEUE_PROBE_BACK ? PN_STR("") : event.reason;
             log_probe(probe, reason);
-            queue_probed(deliver->queue, destination, probe->answered, reason,
+            queue_probed(deliver->queue, destination, probe->answer, reason,
                          deliver_now_ms(deliver));
             deliver_soon(deliver);
             probe_free(probe);
@@ -103,8 +110,8 @@ void deliver_probe(struct deliver *deliver, struct pn_str destination, struct pn
     };
 
     if (!domain) {
-        queue_probed(deliver->queue, destination, false, PN_STR("no longer configured"),
-                     deliver_now_ms(deliver));
+        queue_probed(deliver->queue, destination, QUEUE_PROBE_AWAY,
+                     PN_STR("no longer configured"), deliver_now_ms(deliver));
         return;
     }
     probe = PN_NEW(struct deliver_probe);

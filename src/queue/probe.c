@@ -142,9 +142,10 @@ static void failed(struct queue *queue, struct queue_dest *dest, int64_t now_ms)
     queue_probe_want(queue, dest, next_ms > now_ms ? next_ms : now_ms);
 }
 
-void queue_probed(struct queue *queue, struct pn_str destination, bool answers,
-                  struct pn_str reason, int64_t now_ms)
+void queue_probed(struct queue *queue, struct pn_str destination,
+                  enum queue_probe_answer answer, struct pn_str reason, int64_t now_ms)
 {
+    bool answers = answer != QUEUE_PROBE_AWAY;
     struct queue_dest *dest;
 
     HASH_FIND(hh, queue->dests, destination.ptr, (unsigned)destination.len, dest);
@@ -153,8 +154,8 @@ void queue_probed(struct queue *queue, struct pn_str destination, bool answers,
     }
     dest->probing = false;
     if (answers) {
-        dest->nobody = false;
-        dest->last_success_ms = now_ms;
+        dest->nobody = answer == QUEUE_PROBE_REFUSES;
+        dest->last_success_ms = dest->nobody ? dest->last_success_ms : now_ms;
     } else {
         dest->last_failure_ms = now_ms;
         dest->failures++;

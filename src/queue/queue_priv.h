@@ -234,7 +234,7 @@ struct queue_dest {
     bool probing;
     bool watched;   /* one of its queues is */
     bool on_demand; /* all of its queues are */
-    bool nobody;    /* the last session that became ready had reached nobody */
+    bool nobody;    /* the last session that became ready, or probe, had reached nobody */
     bool in_todo;
     bool least_is_old; /* configured and per_session are to be computed again */
     char name[];

@@ -67,6 +67,8 @@ def test_a_domain_that_takes_no_mail_any_more(tmp_path, primary):
         resolver.zone = Names("$TTL 1\ngoing.example. IN MX 0 .\n").zone
         wait_for(lambda: queue(relay, "out:going.example").get("parked") == 1, "it does not wait for ever")
         assert "556 5.1.10" in relay.messages(parked="true")[0]["last_reply"]
+        log = relay.log()
+        assert not re.search(r"destination\.(ramp|up) destination=.*going\.example", log), log
     server.stop()
 
 

@@ -152,8 +152,13 @@ enum queue_end {
 void queue_session_ended(struct queue *queue, uint64_t session, enum queue_end end,
                          struct pn_str reason, int64_t now_ms);
 
-void queue_probed(struct queue *queue, struct pn_str destination, bool answers,
-                  struct pn_str reason, int64_t now_ms);
+enum queue_probe_answer {
+    QUEUE_PROBE_AWAY,
+    QUEUE_PROBE_BACK,
+    QUEUE_PROBE_REFUSES, /* nobody is there, nor to be waited for: as queue_session_refuses */
+};
+void queue_probed(struct queue *queue, struct pn_str destination,
+                  enum queue_probe_answer answer, struct pn_str reason, int64_t now_ms);
 
 /* A sign of life (ETRN, mail from the target itself): probe now, no more. */
 void queue_sign_of_life(struct queue *queue, struct pn_str name, int64_t now_ms);

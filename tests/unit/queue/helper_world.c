@@ -501,7 +501,11 @@ static void happen(struct world *world, struct event *event)
         settle_now(world, event);
         break;
     case PROBED:
-        queue_probed(world->queue, name, world->peer.up, PN_STR("probed"), world->now_ms);
+        queue_probed(world->queue, name,
+                     !world->peer.up      ? QUEUE_PROBE_AWAY
+                     : world->peer.nobody ? QUEUE_PROBE_REFUSES
+                                          : QUEUE_PROBE_BACK,
+                     PN_STR("probed"), world->now_ms);
         break;
     }
 }

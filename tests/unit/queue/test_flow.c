@@ -607,6 +607,19 @@ static void test_refused_by_nobody(void **state)
     world_run(&world, PN_HOURS(1));
     assert_int_equal(world.peer.done, 4);
     assert_int_equal(world.returns, 2);
+    /* It goes away for good: its mail is not to wait, and nobody is told of as back. */
+    world.peer.up = false;
+    (void)world_add(&world, "out:alpha.example", world.now_ms);
+    world_run(&world, PN_MINUTES(1));
+    assert_int_equal(world_dest(&world, "out:alpha.example").state, QUEUE_DOWN);
+    dest = world_dest(&world, "out:alpha.example");
+    world.peer.up = true;
+    world.peer.nobody = true;
+    world_run(&world, PN_HOURS(1));
+    assert_int_equal(world.peer.done, 5);
+    assert_int_equal(world.returns, 2);
+    assert_int_equal(world_dest(&world, "out:alpha.example").last_success_ms,
+                     dest.last_success_ms);
     world_close(&world);
 }
 

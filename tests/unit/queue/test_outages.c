@@ -161,7 +161,8 @@ static void test_asks_for_ten_thousand_in_turns(void **state)
                                     now_ms);
             } else if (action.kind == QUEUE_PROBE) {
                 asked[strtol(action.destination.ptr + 1, NULL, 10)]++;
-                queue_probed(queue, action.destination, false, PN_STR("refused"), now_ms);
+                queue_probed(queue, action.destination, QUEUE_PROBE_AWAY, PN_STR("refused"),
+                             now_ms);
             } else {
                 continue;
             }

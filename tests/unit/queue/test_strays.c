@@ -141,7 +141,7 @@ static void test_names_that_nobody_knows(void **state)
     queue_parked_changed(script.queue, none, false);
     queue_page(script.queue, none, 0, &job, 1, true, script.now_ms);
     queue_page(script.queue, ALPHA, 0, &job, 1, true, script.now_ms); /* nobody asked */
-    queue_probed(script.queue, none, true, PN_STR(""), script.now_ms);
+    queue_probed(script.queue, none, QUEUE_PROBE_BACK, PN_STR(""), script.now_ms);
     queue_refused(script.queue, 77, none, 1, 1, script.now_ms);
     queue_refused(script.queue, 77, PN_STR("primary"), 1, 1, script.now_ms);
     queue_session_ready(script.queue, 77, script.now_ms);
@@ -194,7 +194,8 @@ static void test_probe_times_in_the_wrong_order(void **state)
         assert_in_range(next_ms, 1, 90000);
         script.now_ms = status.next_probe_ms;
         pump(&script, SIZE_MAX);
-        queue_probed(script.queue, PN_STR("primary"), false, PN_STR("no"), script.now_ms);
+        queue_probed(script.queue, PN_STR("primary"), QUEUE_PROBE_AWAY, PN_STR("no"),
+                     script.now_ms);
         pump(&script, SIZE_MAX);
     }
     assert_true(next_ms > 60000);
@@ -221,7 +222,8 @@ static void test_a_queue_comes_back_to_what_is_down(void **state)
     queue_doubt(script.queue, PN_STR("primary"), script.now_ms);
     pump(&script, SIZE_MAX);
     assert_int_equal(script.probes, 1);
-    queue_probed(script.queue, PN_STR("primary"), false, PN_STR("no"), script.now_ms);
+    queue_probed(script.queue, PN_STR("primary"), QUEUE_PROBE_AWAY, PN_STR("no"),
+                 script.now_ms);
     pump(&script, SIZE_MAX);
     queue_define(script.queue, ALPHA, NULL, script.now_ms);
     script.now_ms += PN_MINUTES(10);
@@ -342,7 +344,7 @@ static void test_an_expiry_of_an_undefined_queue(void **state)
                 answer(&script, &action);
                 any = script.now_ms >= WORLD_START + PN_HOURS(1);
             } else if (action.kind == QUEUE_PROBE) {
-                queue_probed(script.queue, action.destination, false, PN_STR("no"),
+                queue_probed(script.queue, action.destination, QUEUE_PROBE_AWAY, PN_STR("no"),
                              script.now_ms);
             } else {
                 assert_true(action.kind != QUEUE_EXPIRE);
