@@ -413,13 +413,18 @@ static void on_time(void *owner, int status, int64_t kept_ms)
 {
     struct daemon *daemon = owner;
     struct loop *loop = net_loop_port(daemon->loop);
+    struct pn_err err = {0};
 
     if (daemon->state != DAEMON_STARTING) {
         return;
     }
-    if (status != 0) {
+    if (status == PN_ECORRUPT) {
         pn_log_say(&daemon->log, PN_EV_ALARM,
-                   "queue time cannot be read from the spool: it is what the clock says");
+                   "the spool's queue time is damaged: it is what the clock says");
+    } else if (status != 0) {
+        pn_err_set(&err, status, "the spool's queue time cannot be read");
+        fail(daemon, &err);
+        return;
     }
     queue_clock_init(&daemon->clock, kept_ms, loop->wall, loop->now);
     daemon->started = loop->wall;

@@ -83,6 +83,7 @@ struct ask {
     spool_time_fn *fn;
     void *owner;
     int64_t kept_ms;
+    bool damaged;
 };
 
 static void run_ask(struct store_read *read, struct store_view *view)
@@ -94,7 +95,7 @@ static void run_ask(struct store_read *read, struct store_view *view)
     pn_buf_init(&value, STORE_VALUE_MAX);
     spool_key_prefix(&key, SPOOL_KEY_TIME, PN_STR(""));
     if (store_view_get(view, spool_key_str(&key), &value)) {
-        (void)decode(&value, &ask->kept_ms);
+        ask->damaged = !decode(&value, &ask->kept_ms);
     }
     pn_buf_fini(&value);
 }
@@ -103,7 +104,9 @@ static void on_asked(struct store_read *read)
 {
     struct ask *ask = PN_CONTAINER(read, struct ask, read);
 
-    ask->fn(ask->owner, read->status, read->status < 0 ? 0 : ask->kept_ms);
+    int status = read->status == 0 && ask->damaged ? PN_ECORRUPT : read->status;
+
+    ask->fn(ask->owner, status, status == 0 ? ask->kept_ms : 0);
     free(ask);
 }
 

@@ -389,8 +389,12 @@ static void on_time(void *owner, int status, int64_t kept_ms)
     struct sim_daemon *daemon = owner;
     struct loop *loop = &daemon->main->port;
 
-    (void)status; /* then it is 0 */
-    if (!daemon->sim->dead) {
+    if (daemon->sim->dead) {
+        return;
+    }
+    if (status != 0) {
+        start_failed(daemon->sim, "queue time cannot be read");
+    } else {
         queue_clock_init(&daemon->clock, kept_ms, loop->wall, loop->now);
         daemon->has_clock = true;
         sim_check_time(daemon->sim);

@@ -69,7 +69,8 @@ void spool_set_free_octets(struct spool *spool, uint64_t free_octets);
 /*
  * Queue time, as far as the spool knows: no arrival, try or order of an operator that is
  * durable is later than what is read at the next start. What passes while nothing happens is
- * kept with spool_keep_time, which may be lost. kept_ms: 0 when there is none.
+ * kept with spool_keep_time, which may be lost. kept_ms: 0 when there is none, or
+ * status is not 0 (PN_ECORRUPT: it is damaged, and there is none any more).
  */
 typedef void spool_time_fn(void *owner, int status, int64_t kept_ms);
 void spool_read_time(struct spool *spool, struct loop *loop, spool_time_fn *fn, void *owner);
