@@ -4,7 +4,8 @@
  * How much of a file is alive is known exactly: what this opening has written is counted as
  * it is added and ended, and what it found is counted once, from a snapshot of its very
  * beginning, so that an end since then counts the same whether its key was walked over or
- * not. A file of which nothing is left is removed. One of which half is left gets holes
+ * not. A file of which nothing is left is removed; the newest one becomes a single hole
+ * instead, so that the next opening knows its number. One of which half is left gets holes
  * where the dead are; the live are looked for among the keys, and what is not found there is
  * dead for ever, because nothing is added to a full file.
  *
@@ -23,9 +24,13 @@
 #define KEYS_A_PIECE 2000
 #define BLOCK_OCTETS 4096
 
-bool store_value_file_is_due(const struct value_file *file)
+bool store_value_file_is_due(const struct store_values *values, const struct value_file *file)
 {
-    return file->full && (file->live == 0 || (file->live > 0 && file->live * 2 <= file->kept));
+    if (!file->full || file->live < 0) {
+        return false;
+    }
+    return file->live == 0 ? file->kept > 0 || file->number < values->last_number
+                           : file->live * 2 <= file->kept;
 }
 
 bool store_values_wants_upkeep(const struct store_values *values)
@@ -161,6 +166,28 @@ static void add_hole(struct values_chore *chore, int64_t from, int64_t to)
     chore->holes[chore->count++] = (struct values_hole){from, to};
 }
 
+/* Takes the chore. */
+static void give_holes(struct store_values *values, struct value_file *file,
+                       struct values_chore *chore)
+{
+    if (chore->count > 0) {
+        store_janitor_do(values, chore);
+    } else {
+        free(chore);
+    }
+    pthread_mutex_lock(&values->lock);
+    file->kept = file->live; /* looked at again when half of this has gone */
+    pthread_mutex_unlock(&values->lock);
+}
+
+static void empty_file(struct store_values *values, struct value_file *file)
+{
+    struct values_chore *chore = chore_new(file);
+
+    add_hole(chore, 0, file->size + BLOCK_OCTETS - 1);
+    give_holes(values, file, chore);
+}
+
 /* Everything but walk.live is dead. */
 static void make_holes(struct store_values *values)
 {
@@ -174,27 +201,24 @@ static void make_holes(struct store_values *values)
         at = (int64_t)walk->live[i].offset + walk->live[i].octets;
     }
     add_hole(chore, at, walk->file->size);
-    if (chore->count > 0) {
-        store_janitor_do(values, chore);
-    } else {
-        free(chore);
-    }
-    pthread_mutex_lock(&values->lock);
-    walk->file->kept = walk->file->live; /* looked at again when half of this has gone */
-    pthread_mutex_unlock(&values->lock);
+    give_holes(values, walk->file, chore);
 }
 
-/* The next file that has something to give; NULL when none has. *out_dead: all of it. */
-static struct value_file *find_due(struct store_values *values, bool *out_dead)
+enum due { SOME, ALL, ALL_OF_THE_NEWEST };
+
+/* The next file that has something to give; NULL when none has. */
+static struct value_file *find_due(struct store_values *values, enum due *out)
 {
     struct value_file *file, *next, *found = NULL;
 
     pthread_mutex_lock(&values->lock);
     atomic_store(&values->wanted, false);
     HASH_ITER (hh, values->files, file, next) {
-        if (store_value_file_is_due(file)) {
+        if (store_value_file_is_due(values, file)) {
             found = file;
-            *out_dead = file->live == 0;
+            *out = file->live > 0                        ? SOME
+                   : file->number == values->last_number ? ALL_OF_THE_NEWEST
+                                                         : ALL;
             atomic_store(&values->wanted, true);
             break;
         }
@@ -223,16 +247,19 @@ int store_values_upkeep(struct store_values *values, struct pn_err *err)
 {
     bool counting = values->snapshot;
     struct value_file *file = values->walk.file;
-    bool end, dead = false;
+    bool end;
     int rc;
 
     if (!counting && !file) {
-        file = find_due(values, &dead);
-        if (!file) {
-            return 0;
-        }
-        if (dead) {
+        enum due due;
+
+        file = find_due(values, &due);
+        if (file && due == ALL) {
             remove_file(values, file);
+        } else if (file && due == ALL_OF_THE_NEWEST) {
+            empty_file(values, file);
+        }
+        if (!file || due != SOME) {
             return 0;
         }
         begin_walk(values, file);

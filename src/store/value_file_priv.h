@@ -59,6 +59,7 @@ struct store_values {
 
     pthread_mutex_t lock; /* for all that follows up to the next blank line */
     struct value_file *files;
+    uint32_t last_number; /* of all that there ever were */
     struct values_chore *chores;
     pthread_cond_t for_janitor;
     bool ending;
@@ -68,7 +69,6 @@ struct store_values {
 
     int fd; /* the writer's: the file that is written, or -1 */
     struct value_file *current;
-    uint32_t last_number;
 
     struct open_file { /* the reader's */
         uint32_t number;
@@ -98,6 +98,6 @@ void store_janitor_do(struct store_values *values, struct values_chore *chore); 
 /* The key has a pointer to that file; the lock is held. */
 void store_value_file_widen(struct value_file *file, struct pn_str key);
 /* There is something to give back of it; the lock is held. */
-bool store_value_file_is_due(const struct value_file *file);
+bool store_value_file_is_due(const struct store_values *values, const struct value_file *file);
 
 #endif

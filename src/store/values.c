@@ -10,7 +10,9 @@
  * durable before its value; a batch that is lost leaves octets that nobody points to.
  *
  * Files are only appended to, and only by the store that made them: after a failure, and
- * after a start, there is a new one. What a failed sync left behind is never trusted.
+ * after a start, there is a new one. What a failed sync left behind is never trusted. No
+ * number is used twice: a pointer that came back, because a log lost its end, points to what
+ * is gone, and not into somebody else's file.
  *
  * upkeep.c gives back what nobody points to.
  */
@@ -234,7 +236,7 @@ static int write_error(const struct store_values *values, const char *doing, uin
 /* The lock is held. */
 static void want_if_due(struct store_values *values, const struct value_file *file)
 {
-    if (store_value_file_is_due(file)) {
+    if (store_value_file_is_due(values, file)) {
         atomic_store(&values->wanted, true);
     }
 }
@@ -259,8 +261,8 @@ static int begin_file(struct store_values *values, struct pn_err *err)
     values->current = add_file(values, number);
     if (last) {
         last->full = true;
-        want_if_due(values, last);
     }
+    atomic_store(&values->wanted, true); /* the one before may go away now */
     pthread_mutex_unlock(&values->lock);
     return 0;
 }
