@@ -99,7 +99,6 @@ static void apply_change(struct store_write *write, struct store_batch *batch)
 {
     struct change *change = PN_CONTAINER(write, struct change, write);
     struct pn_buf old;
-    char digit = '0';
 
     change->applied++;
     switch (change->what) {
@@ -111,11 +110,13 @@ static void apply_change(struct store_write *write, struct store_batch *batch)
         break;
     case ADD:
         pn_buf_init(&old, STORE_VALUE_MAX);
+        change->digit = '0';
         if (store_batch_get(batch, change->key, &old)) {
-            digit = pn_buf_str(&old).ptr[0];
+            change->digit = pn_buf_str(&old).ptr[0];
         }
-        digit++;
-        store_batch_put(batch, change->key, (struct pn_str){&digit, 1});
+        change->digit++;
+        store_batch_put(batch, change->to.len > 0 ? change->to : change->key,
+                        (struct pn_str){&change->digit, 1});
         pn_buf_fini(&old);
         break;
     case WAIT:

@@ -39,6 +39,8 @@ struct change {
     enum { PUT, DEL, ADD, WAIT } what;
     struct pn_str key;
     struct pn_str value;
+    struct pn_str to;   /* ADD: where the sum goes, if not under the key */
+    char digit;         /* the sum */
     sem_t *inside, *go; /* WAIT: says that the writer is here, and holds it */
     size_t *done;
     unsigned *order; /* counts answers */

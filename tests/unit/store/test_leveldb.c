@@ -429,11 +429,9 @@ static void test_repairs_a_copy(void **state)
     fixture_expect(fixture, "a", "1");
 }
 
-/* A rotten block fails the reads that need it, and nothing else. */
-static void test_a_rotten_block_fails_its_own_reads(void **state)
+/* The key "a" lies in a block that is rotten. */
+static void make_rotten(struct fixture *fixture)
 {
-    struct fixture *fixture = *state;
-    struct pn_buf found;
     char name[700];
     int fd;
 
@@ -448,10 +446,51 @@ static void test_a_rotten_block_fails_its_own_reads(void **state)
     assert_int_equal(pwrite(fd, "!!!!", 4, 8), 4);
     close(fd);
     fixture_open(fixture);
+}
+
+/* A rotten block fails the reads that need it, and nothing else. */
+static void test_a_rotten_block_fails_its_own_reads(void **state)
+{
+    struct fixture *fixture = *state;
+    struct pn_buf found;
+
+    make_rotten(fixture);
     assert_int_equal(fixture_find(fixture, "a", &found), PN_ECORRUPT);
     pn_buf_fini(&found);
     assert_int_equal(fixture_put(fixture, "b", "1"), 0);
     fixture_expect(fixture, "b", "1");
+    assert_int_equal(store_get_state(fixture->store), STORE_OPEN);
+}
+
+/*
+ * A write that needs it fails. Then the store is opened without checks, where what cannot be
+ * read is not there, and what must be written is.
+ */
+static void test_a_rotten_block_under_a_write(void **state)
+{
+    struct fixture *fixture = *state;
+    struct change may = {.what = ADD, .key = PN_STR("a")};
+    struct change must = {.what = ADD, .key = PN_STR("n"), .write = {.must = true}};
+    size_t done = 0;
+    struct gate gate;
+
+    make_rotten(fixture);
+    gate_close(fixture, &gate);
+    gate.change.write.must = true;
+    fixture_submit(fixture, &may, &done);
+    fixture_submit(fixture, &must, &done);
+    gate_open(&gate);
+    test_loop_wait(&fixture->loop, &done, 2);
+    assert_int_equal(may.status, PN_EIO);
+    assert_int_equal(must.status, 0);
+    assert_int_equal(fixture->reopened, 1);
+    assert_non_null(strstr(fixture->reason, "Corruption"));
+    fixture_expect(fixture, "n", "1");
+    done = 0;
+    fixture_submit(fixture, &may, &done);
+    test_loop_wait(&fixture->loop, &done, 1);
+    assert_int_equal(may.status, 0);
+    fixture_expect(fixture, "a", "1");
     assert_int_equal(store_get_state(fixture->store), STORE_OPEN);
 }
 
@@ -488,6 +527,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_moves_a_broken_store_aside, fixture_set_up,
                                         fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_repairs_a_copy, fixture_set_up, fixture_tear_down),
+        cmocka_unit_test_setup_teardown(test_a_rotten_block_under_a_write, fixture_set_up,
+                                        fixture_tear_down),
         cmocka_unit_test_setup_teardown(test_a_rotten_block_fails_its_own_reads, fixture_set_up,
                                         fixture_tear_down),
     };

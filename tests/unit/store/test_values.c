@@ -278,6 +278,51 @@ static void test_walks_over_values(void **state)
     assert_int_equal(walk.found, LONG_OCTETS + 100);
 }
 
+/* "n" becomes the first octet of the value, and one. */
+static int look_in_a_write(struct fixture *fixture, const char *key)
+{
+    struct change change = {.what = ADD, .key = pn_str_z(key), .to = PN_STR("n")};
+    size_t done = 0;
+
+    fixture_submit(fixture, &change, &done);
+    test_loop_wait(&fixture->loop, &done, 1);
+    return change.status;
+}
+
+static void test_a_write_sees_long_values(void **state)
+{
+    struct fixture *fixture = *state;
+    char *text = text_of("b1", 1);
+
+    assert_int_equal(put_text(fixture, "b1", LONG_OCTETS), 0);
+    assert_int_equal(look_in_a_write(fixture, "b1"), 0);
+    text[0]++;
+    fixture_expect(fixture, "n", text);
+    free(text);
+}
+
+/* More of them than are open to be read. */
+static void test_reads_from_many_files(void **state)
+{
+    enum { COUNT = 12 };
+    struct fixture *fixture = *state;
+
+    for (unsigned n = 0; n < COUNT; n++) {
+        char key[16];
+
+        (void)snprintf(key, sizeof key, "b%u", n);
+        assert_int_equal(put_text(fixture, key, LONG_OCTETS), 0);
+        open_again(fixture);
+    }
+    assert_int_equal(usage_of(fixture).files, COUNT);
+    for (unsigned n = 0; n < 3 * COUNT; n++) {
+        char key[16];
+
+        (void)snprintf(key, sizeof key, "b%u", n * 5 % COUNT);
+        expect_text(fixture, key, LONG_OCTETS);
+    }
+}
+
 /* ---- durable first ------------------------------------------------------------------------
  */
 
@@ -678,6 +723,21 @@ static void test_a_lost_file_fails_its_own_reads(void **state)
     assert_int_equal(store_get_state(fixture->store), STORE_OPEN);
 }
 
+/* For a write it is as if it had never been there. */
+static void test_a_lost_file_under_a_write(void **state)
+{
+    struct fixture *fixture = *state;
+    char name[1000];
+
+    assert_int_equal(put_text(fixture, "b1", LONG_OCTETS), 0);
+    (void)snprintf(name, sizeof name, "%s/%s", fixture->path, usage_of(fixture).name);
+    open_again(fixture);
+    assert_int_equal(unlink(name), 0);
+    assert_int_equal(look_in_a_write(fixture, "b1"), 0);
+    fixture_expect(fixture, "n", "1");
+    assert_int_equal(fixture->reopened, 0);
+}
+
 /* No descriptor is left: that is nobody's damage, and soon over. */
 static void test_a_file_that_cannot_be_opened_is_not_lost(void **state)
 {
@@ -697,6 +757,12 @@ static void test_a_file_that_cannot_be_opened_is_not_lost(void **state)
     for (int i = 0; i < 4; i++) {
         fixture_await(&fixture->healed); /* three openings, and now */
     }
+    expect_text(fixture, "b1", LONG_OCTETS);
+    /* The same of a write. */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(look_in_a_write(fixture, "b1"), PN_EIO);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    fixture_await(&fixture->healed);
     expect_text(fixture, "b1", LONG_OCTETS);
 }
 
@@ -749,6 +815,31 @@ static void test_a_doubtful_store_gives_nothing_back(void **state)
     assert_int_equal(usage_of(fixture).octets, 40 * LONG_OCTETS);
     open_again(fixture); /* LevelDB has dropped the rotten log */
     wait_for_files(fixture, 1, 0);
+}
+
+/* The same when it is found later that a pointer cannot be read. */
+static void test_a_rotten_table_gives_nothing_back(void **state)
+{
+    struct fixture *fixture = *state;
+    char name[700];
+    int fd;
+
+    put_many(fixture, 0, 40);
+    open_again(fixture); /* the log becomes a table */
+    put_many(fixture, 40, 80);
+    store_leveldb_free(&fixture->store);
+    (void)snprintf(name, sizeof name, "%s/000007.ldb", fixture->path);
+    fd = open(name, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, "!!!!", 4, 8), 4);
+    close(fd);
+    fixture_open(fixture);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    del_many(fixture, 40, 80, 1);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    assert_int_equal(usage_of(fixture).octets, 80 * LONG_OCTETS);
+    assert_int_equal(store_get_state(fixture->store), STORE_OPEN);
+    assert_int_equal(put_text(fixture, "c1", 100), 0);
 }
 
 /*
@@ -819,6 +910,8 @@ int main(void)
         TEST(test_a_group_shares_a_file),
         TEST(test_a_put_and_its_end_in_one_batch),
         TEST(test_walks_over_values),
+        TEST(test_a_write_sees_long_values),
+        TEST(test_reads_from_many_files),
         TEST(test_values_are_synced_before_their_pointers),
         TEST(test_a_failed_sync_is_a_failed_write),
         TEST(test_a_failed_append_is_a_failed_write),
@@ -828,9 +921,11 @@ int main(void)
         TEST(test_half_dead_files_get_holes),
         TEST(test_what_lives_is_kept),
         TEST(test_a_lost_file_fails_its_own_reads),
+        TEST(test_a_lost_file_under_a_write),
         TEST(test_a_file_that_cannot_be_opened_is_not_lost),
         TEST(test_values_alone_are_moved_aside),
         TEST(test_a_doubtful_store_gives_nothing_back),
+        TEST(test_a_rotten_table_gives_nothing_back),
         TEST(test_what_came_back_ends_nothing_else),
         TEST(test_a_repaired_copy_has_its_values),
     };
