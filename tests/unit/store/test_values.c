@@ -289,15 +289,20 @@ static int look_in_a_write(struct fixture *fixture, const char *key)
     return change.status;
 }
 
-static void test_a_write_sees_long_values(void **state)
+static void test_a_write_sees_values(void **state)
 {
+    static const size_t octets[] = {100, LONG_OCTETS};
     struct fixture *fixture = *state;
     char *text = text_of("b1", 1);
 
-    assert_int_equal(put_text(fixture, "b1", LONG_OCTETS), 0);
-    assert_int_equal(look_in_a_write(fixture, "b1"), 0);
     text[0]++;
-    fixture_expect(fixture, "n", text);
+    for (size_t i = 0; i < PN_COUNT(octets); i++) {
+        assert_int_equal(put_text(fixture, "b1", octets[i]), 0);
+        assert_int_equal(look_in_a_write(fixture, "b1"), 0);
+        fixture_expect(fixture, "n", text);
+        assert_int_equal(fixture_del(fixture, "b1"), 0);
+        assert_int_equal(fixture_del(fixture, "n"), 0);
+    }
     free(text);
 }
 
@@ -758,12 +763,17 @@ static void test_a_file_that_cannot_be_opened_is_not_lost(void **state)
         fixture_await(&fixture->healed); /* three openings, and now */
     }
     expect_text(fixture, "b1", LONG_OCTETS);
-    /* The same of a write. */
+    /* The same of a write that looks at it, and of one that begins a file. */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
     assert_int_equal(look_in_a_write(fixture, "b1"), PN_EIO);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     fixture_await(&fixture->healed);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(put_text(fixture, "b2", LONG_OCTETS), PN_EIO);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    fixture_await(&fixture->healed);
     expect_text(fixture, "b1", LONG_OCTETS);
+    fixture_expect(fixture, "b2", NULL);
 }
 
 /* Tables lost, values there: an empty LevelDB beside them would be the death of them. */
@@ -910,7 +920,7 @@ int main(void)
         TEST(test_a_group_shares_a_file),
         TEST(test_a_put_and_its_end_in_one_batch),
         TEST(test_walks_over_values),
-        TEST(test_a_write_sees_long_values),
+        TEST(test_a_write_sees_values),
         TEST(test_reads_from_many_files),
         TEST(test_values_are_synced_before_their_pointers),
         TEST(test_a_failed_sync_is_a_failed_write),
