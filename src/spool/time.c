@@ -103,7 +103,6 @@ static void run_ask(struct store_read *read, struct store_view *view)
 static void on_asked(struct store_read *read)
 {
     struct ask *ask = PN_CONTAINER(read, struct ask, read);
-
     int status = read->status == 0 && ask->damaged ? PN_ECORRUPT : read->status;
 
     ask->fn(ask->owner, status, status == 0 ? ask->kept_ms : 0);
