@@ -338,16 +338,27 @@ static void run_one(struct run *run)
     sim_free(&sim);
 }
 
-static void run_isolated(void *arg)
+static void run_nth(void *owner, uint64_t n)
 {
-    run_one(arg);
+    struct run *run = owner;
+
+    run->n = n + 1;
+    run_one(run);
+}
+
+static void on_failed(void *owner, uint64_t n)
+{
+    const struct run *run = owner;
+
+    print_error("FAILED: crash -v \"%s\" \"%s\" %llu\n", run->scenario->name,
+                faults[run->fault].name, (unsigned long long)n + 1);
 }
 
 static void test_scenario(void **state)
 {
     struct run run = {.scenario = *state, .fault = SIZE_MAX};
     uint64_t operations, state_operations;
-    size_t failed = 0;
+    uint64_t failed = 0;
 
     run_one(&run);
     operations = run.operations;
@@ -357,17 +368,9 @@ static void test_scenario(void **state)
     for (size_t fault = 0; fault < sizeof faults / sizeof *faults; fault++) {
         uint64_t most = faults[fault].state ? state_operations : operations;
 
-        for (uint64_t n = 1; n <= most + 3; n++) {
-            if (faults[fault].state && !run.scenario->state) {
-                break;
-            }
+        if (!faults[fault].state || run.scenario->state) {
             run.fault = fault;
-            run.n = n;
-            if (!sim_isolated(run_isolated, &run)) {
-                print_error("FAILED: crash -v \"%s\" \"%s\" %llu\n", run.scenario->name,
-                            faults[fault].name, (unsigned long long)n);
-                failed++;
-            }
+            failed += sim_isolated(most + 3, run_nth, on_failed, &run);
         }
     }
     print_message("%s: %llu operations, %llu of the state store\n", run.scenario->name,

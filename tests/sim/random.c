@@ -524,27 +524,21 @@ static void check_service(struct world *world)
 #define NO_TRACE     "trace = 0\n"
 #define OURS         "authorised_networks = {\"198.51.0.0/21\"}\n"
 
-struct job {
-    uint64_t seed;
-    bool verbose;
-};
-
-static void run_seed(void *arg)
+static void run_seed(uint64_t seed, bool verbose)
 {
-    const struct job *job = arg;
     struct pn_rand rand;
-    struct sim_options options = {.verbose = job->verbose};
+    struct sim_options options = {.verbose = verbose};
     struct world world = {0};
     size_t steps;
 
-    pn_rand_init(&rand, job->seed);
+    pn_rand_init(&rand, seed);
     options.encrypt = pn_rand_below(&rand, 4) == 0;
     options.no_checks = pn_rand_below(&rand, 4) != 0; /* they take most of the time */
     options.workers = 1 + pn_rand_below(&rand, 4);
     options.conf = pn_rand_below(&rand, 4) == 0
                        ? "memory = 16M\n" ETRN_CLIENTS OURS
                        : (pn_rand_below(&rand, 3) == 0 ? ETRN_CLIENTS : ETRN_CLIENTS NO_TRACE);
-    world.sim = sim_new(job->seed, &options);
+    world.sim = sim_new(seed, &options);
     make(&world);
     steps = 20 + below(&world, 80);
     for (size_t i = 0; i < steps; i++) {
@@ -553,7 +547,7 @@ static void run_seed(void *arg)
     mend(&world);
     sim_settle(world.sim, PN_DAYS(2), true);
     check_service(&world);
-    if (job->verbose) {
+    if (verbose) {
         printf("%zu mails, %zu accepted, %zu delivered whole, %llu duplicates, %llu reports, "
                "%.1f days\n",
                sim_mails(world.sim), sim_accepted(world.sim), sim_delivered(world.sim),
@@ -564,32 +558,45 @@ static void run_seed(void *arg)
     sim_free(&world.sim);
 }
 
+struct seeds {
+    const char *program;
+    uint64_t first;
+    bool verbose;
+};
+
+static void run_nth(void *owner, uint64_t n)
+{
+    const struct seeds *seeds = owner;
+
+    run_seed(seeds->first + n, seeds->verbose);
+    if (n % 1000 == 999) {
+        printf("about %llu seeds so far\n", (unsigned long long)n + 1);
+    }
+}
+
+static void on_failed(void *owner, uint64_t n)
+{
+    const struct seeds *seeds = owner;
+
+    printf("FAILED: %s -v %llu\n", seeds->program, (unsigned long long)(seeds->first + n));
+    (void)fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
     bool verbose = argc > 1 && strcmp(argv[1], "-v") == 0;
     char **args = argv + 1 + verbose;
     int count_of = argc - 1 - verbose;
     const char *from_outside = getenv("SIM_SEEDS");
-    uint64_t first = count_of > 0 ? strtoull(args[0], NULL, 10) : 1;
+    struct seeds seeds = {.program = argv[0],
+                          .first = count_of > 0 ? strtoull(args[0], NULL, 10) : 1,
+                          .verbose = verbose};
     uint64_t count = count_of > 1   ? strtoull(args[1], NULL, 10)
                      : count_of > 0 ? 1
                      : from_outside ? strtoull(from_outside, NULL, 10)
                                     : SEEDS;
-    uint64_t failed = 0;
+    uint64_t failed = sim_isolated(count, run_nth, on_failed, &seeds);
 
-    for (uint64_t i = 0; i < count; i++) {
-        struct job job = {.seed = first + i, .verbose = verbose};
-
-        if (!sim_isolated(run_seed, &job)) {
-            printf("FAILED: %s -v %llu\n", argv[0], (unsigned long long)job.seed);
-            (void)fflush(stdout);
-            failed++;
-        }
-        if (i % 1000 == 999) {
-            printf("%llu seeds so far\n", (unsigned long long)i + 1);
-            (void)fflush(stdout);
-        }
-    }
     printf("%llu seeds, %llu failed\n", (unsigned long long)count, (unsigned long long)failed);
     return failed == 0 ? 0 : 1;
 }

@@ -308,7 +308,13 @@ void sim_settle(struct sim *sim, int64_t most_ms, bool all);
 
 /* ---- for programs that run many worlds ------------------------------------------------- */
 
-/* Runs fn in a process of its own; false when it did not end well. */
-bool sim_isolated(void (*fn)(void *arg), void *arg);
+/*
+ * Runs fn for each n below count, each in a process of its own, as many at a time as there are
+ * processors, in any order. on_failed is told, here, of each that did not end well; returns
+ * how many those were.
+ */
+typedef void sim_isolated_fn(void *owner, uint64_t n);
+uint64_t sim_isolated(uint64_t count, sim_isolated_fn *fn, sim_isolated_fn *on_failed,
+                      void *owner);
 
 #endif

@@ -18,18 +18,15 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#define SETTLE_MS       2000
-#define IDLE_CHECK_MS   1000
-#define UNDER_WAY_MS    5000
-#define HOLD_GRACE_MS   PN_MINUTES(15) /* a probe under way goes on from host to host */
-#define LINE_OCTETS     600
-#define ISOLATED_MOST_S 300
-#define SESSION_MOST    ((uint64_t)2 << 20)
-#define SETTLING        8 /* sessions to servers that are over, and not yet settled */
-#define UNSENT_MOST     ((size_t)2 << 20) /* of one session, towards its peer */
+#define SETTLE_MS     2000
+#define IDLE_CHECK_MS 1000
+#define UNDER_WAY_MS  5000
+#define HOLD_GRACE_MS PN_MINUTES(15) /* a probe under way goes on from host to host */
+#define LINE_OCTETS   600
+#define SESSION_MOST  ((uint64_t)2 << 20)
+#define SETTLING      8 /* sessions to servers that are over, and not yet settled */
+#define UNSENT_MOST   ((size_t)2 << 20) /* of one session, towards its peer */
 
 /* ---- failure ------------------------------------------------------------------------------
  */
@@ -688,38 +685,4 @@ void sim_settle(struct sim *sim, int64_t most_ms, bool all)
                      (unsigned long long)policy_memory_used(sim->daemon->limits));
         }
     }
-}
-
-/* ---- processes
- * -------------------------------------------------------------------------------------- */
-
-#ifdef SIM_COVERAGE
-void __gcov_dump(void);
-#endif
-
-/* Without what exit() does, which is a great deal under a sanitizer; libgcov needs telling. */
-static _Noreturn void end_process(void)
-{
-    (void)fflush(NULL);
-#ifdef SIM_COVERAGE
-    __gcov_dump();
-#endif
-    _exit(0);
-}
-
-bool sim_isolated(void (*fn)(void *arg), void *arg)
-{
-    pid_t pid;
-    int status = 0;
-
-    (void)fflush(NULL);
-    pid = fork();
-    pn_assert(pid >= 0);
-    if (pid == 0) {
-        (void)alarm(ISOLATED_MOST_S);
-        fn(arg);
-        end_process();
-    }
-    pn_assert(waitpid(pid, &status, 0) == pid);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
