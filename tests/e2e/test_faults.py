@@ -68,6 +68,25 @@ def test_clock_steps_neither_expire_nor_delay_mail(tmp_path):
     assert "expired" not in relay.log()
 
 
+@pytest.mark.skipif(not FAKETIME or SANITIZED, reason="libfaketime is not installed, or a sanitizer wants to be first")
+def test_mail_knows_when_it_was_tried(tmp_path):
+    """A clock that was set back, a crash, and all that may be lost with it is lost."""
+    clock = Clock(tmp_path)
+    with Primary() as primary:
+        relay = Relay(tmp_path, wrap=clock.wrap(),
+                      domains={"example.org": domain(primary.port, retry_min='"10s"', retry_max='"10s"')})
+        with relay:
+            primary.refuse = {"b@example.org": "450 4.2.0 later"}
+            send(relay, "told later")
+            wait_for(lambda: relay.messages()[0]["attempts"] == 1, "it is tried")
+            relay.kill()
+            shutil.rmtree(relay.spool / "state")
+            clock.set(-30)
+            primary.refuse = {}
+            relay.start()
+            wait_for(lambda: primary.count() == 1, "it is tried again when it is due")
+
+
 @pytest.mark.skipif(not pathlib.Path(DNSMASQ).exists(), reason="dnsmasq is not installed")
 def test_a_name_server_that_is_away_only_delays(tmp_path):
     with Dns({"mail.example.org": "127.0.0.1"}) as dns, Primary() as primary:
