@@ -107,7 +107,10 @@ void ingress_session_dismiss(struct session *session, const char *ending, const 
 {
     struct smtp_reply reply;
 
-    if (session->state == SESSION_HANDSHAKE) {
+    /* A message that is being stored, or judged by the target, may be taken yet: 421 would say
+     * that it was not. */
+    if (session->state == SESSION_HANDSHAKE || session->state == SESSION_STORING ||
+        session->state == SESSION_FINAL) {
         ingress_session_drop(session, ending);
         return;
     }
