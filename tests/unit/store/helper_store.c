@@ -10,9 +10,11 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 static void on_heal(void *owner, struct store_batch *batch, const struct store_tag *tags,
                     size_t count)
@@ -212,6 +214,18 @@ void fixture_expect(struct fixture *fixture, const char *key, const char *value)
         assert_true(pn_str_eq(pn_buf_str(&found), pn_str_z(value)));
     }
     pn_buf_fini(&found);
+}
+
+void fixture_spoil(const struct fixture *fixture, const char *table)
+{
+    char name[700];
+    int fd;
+
+    (void)snprintf(name, sizeof name, "%s/%s", fixture->path, table);
+    fd = open(name, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, "!!!!", 4, 8), 4);
+    close(fd);
 }
 
 void gate_close(struct fixture *fixture, struct gate *gate)

@@ -68,6 +68,9 @@ struct gate {
 void gate_close(struct fixture *fixture, struct gate *gate);
 void gate_open(struct gate *gate);
 
+/* Makes the first block of a table rotten; the store must be closed. */
+void fixture_spoil(const struct fixture *fixture, const char *table);
+
 /* A limit on the size of files makes every append and every open fail. */
 void break_disk(void);
 void mend_disk(void);

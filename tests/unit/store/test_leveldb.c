@@ -432,19 +432,12 @@ static void test_repairs_a_copy(void **state)
 /* The key "a" lies in a block that is rotten. */
 static void make_rotten(struct fixture *fixture)
 {
-    char name[700];
-    int fd;
-
     assert_int_equal(fixture_put(fixture, "a", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
                      0);
     store_leveldb_free(&fixture->store);
     fixture_open(fixture); /* the log becomes the table 000005.ldb */
     store_leveldb_free(&fixture->store);
-    (void)snprintf(name, sizeof name, "%s/000005.ldb", fixture->path);
-    fd = open(name, O_RDWR);
-    assert_true(fd >= 0);
-    assert_int_equal(pwrite(fd, "!!!!", 4, 8), 4);
-    close(fd);
+    fixture_spoil(fixture, "000005.ldb");
     fixture_open(fixture);
 }
 
